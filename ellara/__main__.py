@@ -1,0 +1,5 @@
+"""`python -m ellara`."""
+
+from ellara.cli import main
+
+main()

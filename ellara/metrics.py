@@ -1,0 +1,14 @@
+"""Every counter and gauge, declared once. Written where the thing happens, read by `/metrics`."""
+
+from prometheus_client import Counter, Gauge
+
+ACTOR_CRASHES = Counter("ellara_actor_crashes_total", "Crashes of supervised actors and contained tasks", ["actor"])
+HTTP_REQUESTS = Counter("ellara_http_requests_total", "HTTP requests answered", ["method", "status"])
+CONNECTION_FAULTS = Counter("ellara_connection_faults_total", "Connections ended by an error below the application")
+SESSIONS = Gauge("ellara_sessions", "Open Socket.IO connections")
+SESSIONS_DROPPED = Counter("ellara_sessions_dropped_total", "Connections ended by the server", ["reason"])
+RUNS = Counter("ellara_runs_total", "Answers ended", ["outcome"])
+RUNS_OPEN = Gauge("ellara_runs_open", "Answers being generated")
+LEDGER_BATCH = Counter("ellara_ledger_batches_total", "Commits of the ledger")
+LEDGER_CALLS = Counter("ellara_ledger_calls_total", "Requests that the ledger answered")
+SETTLEMENTS = Counter("ellara_settlements_total", "Settlements by the state they reached", ["state"])

@@ -1,0 +1,368 @@
+"""Every setting: its class, default and bounds; where each value came from.
+
+Read once by `cli` and passed on as the slice each part needs: no part of Ellara reads a file or a variable for itself. Order:
+environment over `.env` over systemd credentials over the file over the defaults below. `ellara.toml` states each of them with
+its unit and reason; a test keeps the two the same. All faults are reported at once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import GenericAlias
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+import attrs
+from cattrs import Converter, transform_error
+from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn, override
+from dotenv import dotenv_values
+
+from ellara.errors import BadSettings
+
+
+@attrs.frozen(repr=False)
+class Secret:
+    """A text that prints as `***`; `reveal()` at the one place that needs it."""
+
+    _text: str = ""
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "***" if self._text else "''"
+
+
+def _between(low: float, high: float) -> Any:
+    def check(_owner: object, _field: attrs.Attribute[Any], value: float) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"expected {low} to {high}, not {value}")
+
+    return check
+
+
+def _url(*schemes: str) -> Any:
+    def check(_owner: object, _field: attrs.Attribute[Any], value: str | Secret) -> None:
+        text = value.reveal() if isinstance(value, Secret) else value
+        if text and (urlsplit(text).scheme not in schemes or not urlsplit(text).netloc):
+            raise ValueError(f"expected a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
+
+    return check
+
+
+def _hex(digits: int) -> Any:
+    def check(_owner: object, _field: attrs.Attribute[Any], value: str | Secret) -> None:
+        text = (value.reveal() if isinstance(value, Secret) else value).removeprefix("0x")
+        if text and (len(text) != digits or not all(c in "0123456789abcdefABCDEF" for c in text)):
+            raise ValueError(f"expected 0x and {digits} hex digits")
+
+    return check
+
+
+def _namespaces(_owner: object, _field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    if not value or any(not name.startswith("/") or "," in name for name in value):
+        raise ValueError('expected a list of names such as "/" and "/ws"')
+
+
+@attrs.frozen
+class Server:
+    host: str = "127.0.0.1"
+    port: int = attrs.field(default=8888, validator=_between(0, 65535))
+    cors_origins: tuple[str, ...] = ("*",)
+    body_max_bytes: int = attrs.field(default=1_000_000, validator=_between(1_000, 100_000_000))
+    body_timeout_s: float = attrs.field(default=15.0, validator=_between(0.1, 600))
+    gzip_min_bytes: int = attrs.field(default=1_024, validator=_between(0, 100_000_000))
+    keep_alive_s: float = attrs.field(default=65.0, validator=_between(1, 3600))
+    write_timeout_s: float = attrs.field(default=20.0, validator=_between(0.1, 600))
+    stop_s: float = attrs.field(default=10.0, validator=_between(0.1, 300))
+
+
+@attrs.frozen
+class Database:
+    url: Secret = attrs.field(default=Secret(), validator=_url("postgresql", "postgres"))
+    direct_url: Secret = attrs.field(default=Secret(), validator=_url("postgresql", "postgres"))
+    pool_size: int = attrs.field(default=8, validator=_between(2, 200))
+    pool_wait_s: float = attrs.field(default=5.0, validator=_between(0.1, 60))
+    connect_timeout_s: float = attrs.field(default=5.0, validator=_between(0.1, 60))
+    statement_timeout_s: float = attrs.field(default=15.0, validator=_between(0.1, 600))
+
+
+@attrs.frozen
+class Auth:
+    jwt_secret: Secret = Secret()
+    token_ttl_s: int = attrs.field(default=3_600, validator=_between(1, 30 * 86_400))
+
+
+@attrs.frozen
+class Socket:
+    namespaces: tuple[str, ...] = attrs.field(default=("/", "/ws"), validator=_namespaces)
+    require_token: bool = False
+    ping_interval_s: float = attrs.field(default=25.0, validator=_between(0.05, 300))
+    ping_timeout_s: float = attrs.field(default=20.0, validator=_between(0.05, 300))
+    connect_timeout_s: float = attrs.field(default=45.0, validator=_between(0.05, 300))
+    upgrade_timeout_s: float = attrs.field(default=10.0, validator=_between(0.05, 300))
+    payload_max_bytes: int = attrs.field(default=1_000_000, validator=_between(1_000, 100_000_000))
+    outbox_max_bytes: int = attrs.field(default=1_000_000, validator=_between(10_000, 100_000_000))
+
+
+@attrs.frozen
+class Model:
+    """One model and the parameters it takes; what is left out is not sent."""
+
+    name: str
+    temperature: float | None = attrs.field(default=None, validator=attrs.validators.optional(_between(0, 2)))
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+
+
+@attrs.frozen
+class OpenAI:
+    api_key: Secret = Secret()
+    base_url: str = attrs.field(default="", validator=_url("http", "https"))
+    models: tuple[Model, ...] = attrs.field(
+        default=(Model("gpt-4o"), Model("gpt-6-luna", reasoning_effort="none")), validator=attrs.validators.min_len(1)
+    )
+    title_models: tuple[Model, ...] = attrs.field(
+        default=(Model("gpt-4o-mini"), Model("gpt-6-luna", reasoning_effort="none")), validator=attrs.validators.min_len(1)
+    )
+    title_wait_ms: int = attrs.field(default=400, validator=_between(0, 10_000))
+    prompt_file: str = "config/prompt.md"
+    question_max_chars: int = attrs.field(default=16_000, validator=_between(1, 1_000_000))
+    transcript_max_tokens: int = attrs.field(default=24_000, validator=_between(500, 1_000_000))
+    answer_max_tokens: int = attrs.field(default=4_096, validator=_between(16, 200_000))
+    tool_rounds_max: int = attrs.field(default=5, validator=_between(1, 50))
+    runs_max: int = attrs.field(default=1_000, validator=_between(1, 100_000))
+    connect_timeout_s: float = attrs.field(default=5.0, validator=_between(0.05, 60))
+    first_event_timeout_s: float = attrs.field(default=30.0, validator=_between(0.05, 600))
+    silence_timeout_s: float = attrs.field(default=30.0, validator=_between(0.05, 600))
+    run_timeout_s: float = attrs.field(default=300.0, validator=_between(0.05, 3_600))
+    tries_max: int = attrs.field(default=3, validator=_between(1, 10))
+
+
+@attrs.frozen
+class Chain:
+    rpc_url: Secret = attrs.field(default=Secret(), validator=_url("http", "https"))
+    chain_id: int = attrs.field(default=11_155_111, validator=_between(1, 2**53 - 1))
+    payment_address: str = attrs.field(default="0x30B25eEd981bcc3E25eF0fEAF0D67D6ECD7FeDec", validator=_hex(40))
+    owner_key: Secret = attrs.field(default=Secret(), validator=_hex(64))
+    in_flight_max: int = attrs.field(default=16, validator=_between(1, 64))
+    confirmations: int = attrs.field(default=2, validator=_between(1, 1_000))
+    poll_interval_s: float = attrs.field(default=1.0, validator=_between(0.05, 60))
+    connect_timeout_s: float = attrs.field(default=3.0, validator=_between(0.05, 60))
+    read_timeout_s: float = attrs.field(default=10.0, validator=_between(0.05, 60))
+    send_timeout_s: float = attrs.field(default=15.0, validator=_between(0.05, 60))
+    settle_timeout_s: float = attrs.field(default=60.0, validator=_between(0.05, 600))
+    fee_cap_wei: int = attrs.field(default=200_000_000_000, validator=_between(1, 10**15))
+    tip_floor_wei: int = attrs.field(default=1_000_000_000, validator=_between(0, 10**14))
+    tip_cap_wei: int = attrs.field(default=50_000_000_000, validator=_between(0, 10**15))
+    gas_max: int = attrs.field(default=300_000, validator=_between(21_000, 16_777_216))
+
+
+@attrs.frozen
+class Sandbox:
+    state_dir: str = "state"
+    orders: int = attrs.field(default=20, validator=_between(0, 1_000))
+    word_delay_ms: int = attrs.field(default=25, validator=_between(0, 10_000))
+    block_time_ms: int = attrs.field(default=0, validator=_between(0, 60_000))
+
+
+@attrs.frozen
+class Supervision:
+    restarts_max: int = attrs.field(default=5, validator=_between(0, 1_000))
+    period_s: float = attrs.field(default=30.0, validator=_between(0.1, 3_600))
+
+
+@attrs.frozen
+class Log:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    style: Literal["console", "json"] = "console"
+
+
+@attrs.frozen
+class Settings:
+    profile: Literal["sandbox", "production"] = "sandbox"
+    server: Server = Server()
+    database: Database = Database()
+    auth: Auth = Auth()
+    socket: Socket = Socket()
+    openai: OpenAI = OpenAI()
+    chain: Chain = Chain()
+    sandbox: Sandbox = Sandbox()
+    supervision: Supervision = Supervision()
+    log: Log = Log()
+
+    def faults(self) -> list[str]:
+        """What no single field can see."""
+        found = []
+        if self.openai.base_url and not self.openai.api_key:
+            found.append("openai.api_key: expected a key (any text for a server that wants none) beside openai.base_url")
+        if self.profile == "production":
+            needed = {
+                "database.url": self.database.url,
+                "auth.jwt_secret": self.auth.jwt_secret,
+                "openai.api_key": self.openai.api_key,
+                "chain.rpc_url": self.chain.rpc_url,
+                "chain.owner_key": self.chain.owner_key,
+            }
+            found += [f"{key}: expected a value, production has no stand-ins" for key, value in needed.items() if not value]
+        return found
+
+
+ENVIRONMENT = {
+    "PORT": ("server", "port"),
+    "DATABASE_URL": ("database", "url"),
+    "DIRECT_URL": ("database", "direct_url"),
+    "JWT_SECRET": ("auth", "jwt_secret"),
+    "OPENAI_API_KEY": ("openai", "api_key"),
+    "OPENAI_BASE_URL": ("openai", "base_url"),
+    "RPC_URL": ("chain", "rpc_url"),
+    "CONTRACT_OWNER_PRIVATE_KEY": ("chain", "owner_key"),
+    "QR_PAYMENT_ADDRESS": ("chain", "payment_address"),
+    "CHAIN_ID": ("chain", "chain_id"),
+}
+"""The seed's variables, which are also the names of the credential files."""
+
+
+@attrs.frozen
+class Loaded:
+    settings: Settings
+    origins: Mapping[str, str]
+    """Dotted key (`server.port`) → where its value came from; a key that is absent has its default."""
+
+    def lines(self) -> list[str]:
+        """`key = value  (origin)` for each setting, secrets masked."""
+        return [f"{key} = {value!r}  ({self.origins.get(key, 'default')})" for key, value in _flat("", self.settings)]
+
+
+def load(file: Path | None, environ: Mapping[str, str], env_file: Path | None = None) -> Loaded:
+    """Reads all sources. `file` None: the defaults alone. Raises `BadSettings` with every fault found."""
+    tree, faults = _read_file(file)
+    origins = {key: str(file) for key, _ in _flat("", tree)}
+    for name, text, origin in _overrides(environ, env_file):
+        section, key = ENVIRONMENT[name]
+        if isinstance(tree.setdefault(section, {}), dict):
+            tree[section][key] = int(text) if key in ("port", "chain_id") and text.isascii() and text.isdigit() else text
+            origins[f"{section}.{key}"] = origin
+    try:
+        settings = _converter().structure(tree, Settings)
+    except Exception as error:  # noqa: BLE001 - cattrs groups whatever its hooks and attrs' validators raised
+        raise BadSettings(faults + [_named(fault, origins, file) for fault in transform_error(error, "", _sentence)]) from None
+    faults += [_named(fault, origins, file) for fault in settings.faults()]
+    if faults:
+        raise BadSettings(faults)
+    return Loaded(settings, origins)
+
+
+def _read_file(file: Path | None) -> tuple[dict[str, Any], list[str]]:
+    if file is None:
+        return {}, []
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")), []
+    except OSError as error:
+        raise BadSettings([f"{file}: cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings([f"{file}: not valid TOML: {error}"]) from None
+
+
+def _overrides(environ: Mapping[str, str], env_file: Path | None) -> list[tuple[str, str, str]]:
+    """(variable, text, origin), the strongest last. An empty text counts as not given."""
+    directory = Path(environ.get("CREDENTIALS_DIRECTORY") or "/nonexistent")
+    found = [
+        (name, (directory / name).read_text(encoding="utf-8").strip(), f"credential {name}")
+        for name in ENVIRONMENT
+        if (directory / name).is_file()
+    ]
+    if env_file is not None and env_file.is_file():
+        found += [
+            (name, text, f"{env_file} {name}") for name, text in dotenv_values(env_file).items() if name in ENVIRONMENT and text
+        ]
+    found += [(name, environ[name].strip(), f"environment {name}") for name in ENVIRONMENT if name in environ]
+    return [each for each in found if each[1]]
+
+
+def _converter() -> Converter:
+    converter = Converter()
+
+    def exactly(kind: type, name: str, *taken: type) -> None:
+        def structure(value: object, _type: object) -> object:
+            if type(value) not in taken:
+                raise TypeError(f"expected {name}, not {value!r}" if kind is not Secret else f"expected {name}")
+            return kind(value)
+
+        converter.register_structure_hook(kind, structure)
+
+    exactly(int, "an integer", int)
+    exactly(float, "a number", int, float)
+    exactly(bool, "true or false", bool)
+    exactly(str, "a text", str)
+    exactly(Secret, "a text", str)
+    converter.register_structure_hook_func(_is(Literal), _literal)
+    converter.register_structure_hook_func(_is(tuple), lambda value, kind: _tuple(converter, value, kind))
+    converter.register_structure_hook_factory(attrs.has, lambda kind: _each_field_checked(converter, kind))
+    return converter
+
+
+def _each_field_checked(converter: Converter, kind: type[attrs.AttrsInstance]) -> Callable[[Mapping[str, Any], Any], Any]:
+    """cattrs' own hook, but a field's validator runs with the field: else one wrong type would hide all values out of range."""
+
+    def hook(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
+        def structure(value: object, type_: Any) -> object:
+            structured = converter.structure(value, type_)
+            if field.validator is not None:
+                field.validator(None, field, structured)
+            return structured
+
+        return structure
+
+    overrides: dict[str, Any] = {field.name: override(struct_hook=hook(field)) for field in attrs.fields(kind)}
+    return make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **overrides)
+
+
+def _is(origin: object) -> Callable[[Any], bool]:
+    return lambda kind: bool(get_origin(kind) == origin)
+
+
+def _literal(value: object, kind: Any) -> object:
+    if value not in get_args(kind):
+        raise ValueError(f"expected one of {', '.join(get_args(kind))}, not {value!r}")
+    return value
+
+
+def _tuple(converter: Converter, value: object, kind: Any) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, not {value!r}")
+    listed: Any = GenericAlias(list, get_args(kind)[:1])
+    return tuple(converter.structure(value, listed))
+
+
+def _sentence(error: BaseException, _kind: object) -> str:
+    match error:
+        case ForbiddenExtraKeysError():
+            return f"unknown setting {', '.join(sorted(error.extra_fields))}"
+        case KeyError():
+            return f"expected a value for {error}"
+        case _:
+            return str(error)
+
+
+def _named(fault: str, origins: Mapping[str, str], file: Path | None) -> str:
+    """`where: key: what was expected`, out of cattrs' `what was expected @ .section.key` or our own `section.key: …`."""
+    what, at, path = fault.rpartition(" @ ")
+    if not at:
+        path, _, what = fault.partition(": ")
+    key = path.lstrip(".")
+    return ": ".join(part for part in (origins.get(key.partition("[")[0], str(file or "settings")), key, what) if part)
+
+
+def _flat(prefix: str, node: object) -> list[tuple[str, object]]:
+    """The leaves of a tree of tables or settings, by dotted key, in order."""
+    if attrs.has(type(node)) and not isinstance(node, Secret | Model):
+        node = attrs.asdict(node, recurse=False)  # type: ignore[arg-type]  # has() does not narrow
+    if not isinstance(node, dict):
+        return [(prefix, node)]
+    return [leaf for name, child in node.items() for leaf in _flat(f"{prefix}.{name}" if prefix else name, child)]
