@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import attrs
 
 from ellara.errors import Invalid
+
+Row = TypeVar("Row")
 
 _HEX_20, _HEX_32 = re.compile(r"0x[0-9a-fA-F]{40}"), re.compile(r"0x[0-9a-fA-F]{64}")
 
@@ -121,6 +123,60 @@ class Transaction:
     status: TransactionStatus
     tx_hash: str | None
     created_at: datetime
+
+
+@attrs.frozen
+class Page:
+    """Which rows of a list: `take` of them from page `page` (from 1), in an order whose ties the id breaks."""
+
+    take: int
+    page: int
+    sort_by: str
+    """As on the wire (`createdAt`); each list has its fixed choice."""
+    descending: bool
+    search: str | None
+
+
+@attrs.frozen
+class Listing(Generic[Row]):
+    """One page of rows, and how many there are on all pages."""
+
+    rows: list[Row]
+    total: int
+
+
+class SettlementState(StrEnum):
+    """Where one round of one order stands."""
+
+    RECEIVED = "received"
+    READY = "ready"
+    REJECTED = "rejected"
+    SIGNED = "signed"
+    SENT = "sent"
+    MINED = "mined"
+    SETTLED = "settled"
+    SETTLED_ELSEWHERE = "settled_elsewhere"
+    FAILED = "failed"
+
+
+@attrs.frozen
+class Settlement:
+    """One order, one round: what the contract owes for it at one time, paid out by one transaction."""
+
+    id: int
+    order: OrderHash
+    round: int
+    beneficiary: Address
+    user_id: str
+    native: bool
+    state: SettlementState
+    tx_hash: TxHash | None
+    """The current attempt's, or the mined one's; None before anything was signed."""
+    block_number: int | None
+    reason: str | None
+    """Why it was rejected or failed, for a client to read."""
+    created_at: datetime
+    updated_at: datetime
 
 
 def utc_now() -> datetime:
