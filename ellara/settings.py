@@ -307,7 +307,7 @@ def _converter() -> Converter:
     return converter
 
 
-def _each_field_checked(converter: Converter, kind: type[attrs.AttrsInstance]) -> Callable[[Mapping[str, Any], Any], Any]:
+def _each_field_checked(converter: Converter, kind: type[attrs.AttrsInstance]) -> Callable[[Any, Any], Any]:
     """cattrs' own hook, but a field's validator runs with the field: else one wrong type would hide all values out of range."""
 
     def hook(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
@@ -320,7 +320,14 @@ def _each_field_checked(converter: Converter, kind: type[attrs.AttrsInstance]) -
         return structure
 
     overrides: dict[str, Any] = {field.name: override(struct_hook=hook(field)) for field in attrs.fields(kind)}
-    return make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **overrides)
+    structure_table = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **overrides)
+
+    def structure_one(value: object, type_: Any) -> object:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected a table, not {value!r}")
+        return structure_table(value, type_)
+
+    return structure_one
 
 
 def _is(origin: object) -> Callable[[Any], bool]:
