@@ -1,0 +1,256 @@
+"""hypercorn 0.18.0 made fit for hostile peers: each remedy stands beside the fact about upstream that makes it necessary.
+
+Called by `serve` alone, which takes connections itself and hands each to `GuardedConnection`; so nothing of hypercorn is patched
+in place, three of its classes are refined. They reach into its private names: `check_version` refuses any other release.
+Deliberately absent: TLS (a proxy's work), HTTP/2 and h2c, permessage-deflate (100 KiB a connection), lifespan, access log.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from importlib.metadata import version
+from math import inf
+from typing import Any
+
+import attrs
+import h11
+import msgspec
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.logging import Logger
+from hypercorn.protocol.events import Body, Data, Request, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ASGISendEvent, ConnectionState, WebsocketAcceptEvent
+from hypercorn.utils import parse_socket_addr
+from wsproto.events import CloseConnection
+from wsproto.events import Event as WebSocketEvent
+from wsproto.frame_protocol import CloseReason
+
+from ellara.errors import CannotStart
+from ellara.log import get_logger
+from ellara.metrics import CONNECTION_FAULTS
+from ellara.supervision import innermost
+
+log = get_logger(__name__)
+
+KNOWN_VERSION = "0.18.0"
+
+
+def check_version() -> None:
+    """Raises `CannotStart` unless hypercorn is the one these classes were written against."""
+    if (found := version("hypercorn")) != KNOWN_VERSION:
+        raise CannotStart(f"hypercorn {found} is installed, {KNOWN_VERSION} is needed: install from requirements.lock")
+
+
+@attrs.frozen
+class Limits:
+    write_s: float
+    """How long one write may wait for a peer that does not read."""
+    body_s: float
+    """How long a request body may take to arrive, from the end of its head."""
+
+
+class GuardedConnection(TCPServer):
+    """One connection, from accept to close. Whatever goes wrong on it ends it alone."""
+
+    stream: trio.SocketStream  # type: ignore[assignment]  # declared for TLS upstream
+    protocol: GuardedHttp1  # type: ignore[assignment]  # upstream wraps HTTP/1 and 2 in one class
+
+    def __init__(
+        self, app: AppWrapper, config: Config, context: WorkerContext, limits: Limits, stream: trio.SocketStream
+    ) -> None:
+        super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # as above
+        self._limits = limits
+
+    async def run(self) -> None:
+        """Upstream lets all but `OSError` through, so one connection's error ends the server: four inputs are known to do it."""
+        try:
+            await self._converse()
+        except OSError:
+            pass  # the peer left before we knew its address
+        except Exception as error:  # noqa: BLE001 - the HTTP edge; one line, not a trace that anybody outside could fill the log with
+            CONNECTION_FAULTS.inc()
+            log.warning("connection ended by a fault", fault=repr(innermost(error)))
+        finally:
+            await self._close()
+
+    async def _converse(self) -> None:
+        sock = self.stream.socket
+        client = parse_socket_addr(sock.family, sock.getpeername())
+        server = parse_socket_addr(sock.family, sock.getsockname())
+        async with TaskGroup() as tasks:
+            self._task_group = tasks
+            self.protocol = GuardedHttp1(
+                self.app, self.config, self.context, tasks, ConnectionState({}), False, client, server, self.protocol_send
+            )
+            self.protocol.body_timeout_s = self._limits.body_s
+            await self.idle_task.restart(tasks, self._idle_timeout)
+            await self._read_data()
+            # upstream leaves the idle timer running, so a connection that the peer closed held its descriptor for keep_alive_s
+            await self.idle_task.stop()
+
+    async def _read_data(self) -> None:
+        """As upstream, but a body must arrive in time: upstream's idle limit does not count while a request is open."""
+        while True:
+            with trio.CancelScope(deadline=self.protocol.read_until) as scope:
+                try:
+                    data = await self.stream.receive_some(MAX_RECV)
+                except (trio.ClosedResourceError, trio.BrokenResourceError):
+                    break
+            if scope.cancelled_caught:
+                await self.protocol.refuse_slow_body()
+                break
+            await self.protocol.handle(RawData(bytes(data)))
+            if not data:
+                break
+        await self.protocol.handle(Closed())
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        else:
+            await super().protocol_send(event)
+
+    async def _write(self, data: bytes) -> None:
+        """Upstream shields a write for ever: a peer that stops reading would hold its handler, and a shutdown, for as long.
+
+        Past the limit the connection is cut, as half a frame cannot be taken back.
+        """
+        async with self.send_lock:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._limits.write_s):
+                try:
+                    await self.stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass
+                else:
+                    return
+            await trio.aclose_forcefully(self.stream)
+            await self.protocol.handle(Closed())
+
+
+class GuardedHttp1(H11Protocol):
+    """HTTP/1.1 on one connection. Its own refusals are `{message}` too."""
+
+    body_timeout_s = inf
+    _body_until = inf
+
+    @property
+    def read_until(self) -> float:
+        """When the next bytes must be here, by trio's clock."""
+        return self._body_until if self.connection.their_state is h11.SEND_BODY else inf
+
+    async def refuse_slow_body(self) -> None:
+        await self._close_stream()  # the application's late answer must not meet ours
+        if self.connection.our_state is h11.SEND_RESPONSE:
+            await self._send_error_response(HTTPStatus.REQUEST_TIMEOUT)
+        await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Upstream changes to HTTP/2 here; an odd HTTP2-Settings header then ends the process."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self._body_until = trio.current_time() + self.body_timeout_s
+        headers = list(request.headers)
+        if status := _fault(request):
+            await self._send_error_response(status)
+            await self.send(Closed())
+            return
+        kind: type[HTTPStream] | type[GuardedWebSocket] = HTTPStream
+        if _asks_for_websocket(request):
+            kind = GuardedWebSocket
+            self.connection = H11WSConnection(self.connection)  # type: ignore[arg-type]  # an h11.Connection until here
+            # unseen, no extension is negotiated: upstream takes permessage-deflate always, and dies of server_max_window_bits=abc
+            headers = [(name, value) for name, value in headers if name != b"sec-websocket-extensions"]
+        self.stream = kind(
+            self.app, self.config, self.context, self.task_group, self.ssl, self.client, self.server, self.stream_send, STREAM_ID
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=headers,
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+
+    async def _send_error_response(self, status_code: int) -> None:
+        body = msgspec.json.encode({"message": HTTPStatus(status_code).phrase})
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+def _fault(request: h11.Request) -> HTTPStatus | None:
+    """What upstream lets through and we do not."""
+    names = {name for name, _ in request.headers}
+    if request.http_version not in (b"1.0", b"1.1"):
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED  # HTTP/2 with prior knowledge among them
+    if {b"content-length", b"transfer-encoding"} <= names:
+        return HTTPStatus.BAD_REQUEST  # two lengths: behind a proxy that believes the other one, a smuggled request
+    if _asks_for_websocket(request) and names & {b"content-length", b"transfer-encoding"}:
+        return HTTPStatus.BAD_REQUEST  # a body would be read as frames, and h11 refuses the 101
+    return None
+
+
+def _asks_for_websocket(request: h11.Request) -> bool:
+    headers = {name: value.decode("latin1").strip().lower() for name, value in request.headers}
+    tokens = [token.strip() for token in headers.get(b"connection", "").split(",")]
+    return request.method == b"GET" and "upgrade" in tokens and headers.get(b"upgrade") == "websocket"
+
+
+class GuardedWebSocket(WSStream):
+    """One WebSocket: the application's side of it sees the ASGI events."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._decided = trio.Event()
+
+    async def handle(self, event: StreamEvent) -> None:
+        """Frames that come before the application accepts wait, unread; upstream answers 400, in a state that ends the server."""
+        if isinstance(event, Body | Data) and not self.closed:
+            await self._decided.wait()
+        elif isinstance(event, StreamClosed):
+            self._decided.set()
+        await super().handle(event)
+        if isinstance(event, Request) and self.closed:  # a bad handshake, answered; upstream leaves the connection open for ever
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        """Upstream returns at once, without a checkpoint, when the peer is gone: a loop that only sends would stop all others."""
+        if self.closed and message is not None:
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError("the WebSocket is closed")
+        await super().app_send(message)
+
+    async def _accept(self, message: WebsocketAcceptEvent) -> None:
+        await super()._accept(message)
+        self._decided.set()
+
+    async def _send_wsproto_event(self, event: WebSocketEvent) -> None:
+        """After a message over the limit upstream sends close 1009, tells nobody, and is mute from then on: end it."""
+        await super()._send_wsproto_event(event)
+        if isinstance(event, CloseConnection) and event.code == CloseReason.MESSAGE_TOO_BIG:
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+
+class Log(Logger):
+    """What hypercorn has to say goes to our log: it says only that the application raised."""
+
+    async def exception(self, message: str, *_args: Any, **_kwargs: Any) -> None:
+        log.exception("application crashed", said=message)

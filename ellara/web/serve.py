@@ -1,0 +1,111 @@
+"""hypercorn under our own nursery: accept, converse, and stop in order.
+
+Called by the daemon. The connections' own code, with its remedies, is in `hypercorn_guard`; which path does what is in `app`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from functools import partial
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework
+
+from ellara.errors import CannotStart
+from ellara.settings import Server
+from ellara.web.hypercorn_guard import GuardedConnection, Limits, Log, check_version
+
+BACKLOG = 2_048  # a whole town reconnecting after a restart; the kernel caps it at somaxconn
+REQUESTS_PER_CONNECTION = 1_000_000  # upstream's 1000 loses requests pipelined behind the last
+MESSAGE_MAX_BYTES = 1_000_000
+
+
+async def serve_http(
+    app: ASGIFramework,
+    settings: Server,
+    stop: trio.Event,
+    *,
+    message_max_bytes: int = MESSAGE_MAX_BYTES,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves until `stop` is set: then accepts no more, lets open requests end within `settings.stop_s`, and cuts what is left.
+
+    Starts with the URL bound (port 0 takes a free one); raises `CannotStart`. A WebSocket message over `message_max_bytes` gets
+    close 1009 (text counts characters). To close WebSockets is the application's work: at the deadline they see the stream end.
+    """
+    check_version()
+    listeners = await _listen(settings)
+    config, context = _config(settings, message_max_bytes), WorkerContext(None)
+    connections = _Connections(
+        partial(GuardedConnection, ASGIWrapper(app), config, context, Limits(settings.write_timeout_s, settings.body_timeout_s))
+    )
+    async with trio.open_nursery() as nursery:
+        try:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(partial(trio.serve_listeners, connections.take, listeners, handler_nursery=nursery))
+                task_status.started(_url(listeners[0]))
+                await stop.wait()
+                accepting.cancel_scope.cancel()
+            await context.terminated.set()
+            with trio.move_on_after(settings.stop_s):
+                await connections.none_left()
+        finally:
+            connections.cut()
+            nursery.cancel_scope.cancel()
+
+
+class _Connections:
+    """The open ones, so that they can be waited for and cut: a write is shielded, only closing its socket ends it at once."""
+
+    def __init__(self, converse: partial[GuardedConnection]) -> None:
+        self._converse = converse
+        self._open: set[trio.SocketStream] = set()
+        self._left = trio.Event()
+
+    async def take(self, stream: trio.SocketStream) -> None:
+        self._open.add(stream)
+        try:
+            await self._converse(stream).run()
+        finally:
+            self._open.discard(stream)
+            self._left.set()
+
+    async def none_left(self) -> None:
+        while self._open:
+            self._left = trio.Event()
+            await self._left.wait()
+
+    def cut(self) -> None:
+        for stream in self._open:
+            stream.socket.close()
+
+
+async def _listen(settings: Server) -> list[trio.SocketListener]:
+    where = f"port {settings.port} of {settings.host}"
+    try:
+        return await trio.open_tcp_listeners(settings.port, host=settings.host, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotStart(f"{where} is in use: stop the program that listens there, or choose another server.port") from None
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise CannotStart(f"cannot listen on {where}: {reason}") from None
+
+
+def _url(listener: trio.SocketListener) -> str:
+    host, port = listener.socket.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _config(settings: Server, message_max_bytes: int) -> Config:
+    """Of hypercorn's settings, those that its connections read. Its access log copies the environment into each line: off."""
+    config = Config()
+    config.accesslog, config.errorlog, config.logger_class = None, None, Log
+    config.include_server_header = False
+    config.keep_alive_timeout = settings.keep_alive_s
+    config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
+    config.websocket_max_message_size = message_max_bytes
+    return config
