@@ -7,10 +7,11 @@ Deliberately absent: TLS (a proxy's work), HTTP/2 and h2c, permessage-deflate (1
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from importlib.metadata import version
 from math import inf
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import h11
@@ -147,7 +148,7 @@ class GuardedHttp1(H11Protocol):
         return self._body_until if self.connection.their_state is h11.SEND_BODY else inf
 
     async def refuse_slow_body(self) -> None:
-        await self._close_stream()  # the application's late answer must not meet ours
+        await self._close_stream()  # the application hears of it, and can no longer answer in the middle of ours
         if self.connection.our_state is h11.SEND_RESPONSE:
             await self._send_error_response(HTTPStatus.REQUEST_TIMEOUT)
         await self.send(Closed())
@@ -162,7 +163,7 @@ class GuardedHttp1(H11Protocol):
             await self._send_error_response(status)
             await self.send(Closed())
             return
-        kind: type[HTTPStream] | type[GuardedWebSocket] = HTTPStream
+        kind: type[GuardedRequest] | type[GuardedWebSocket] = GuardedRequest
         if _asks_for_websocket(request):
             kind = GuardedWebSocket
             self.connection = H11WSConnection(self.connection)  # type: ignore[arg-type]  # an h11.Connection until here
@@ -214,6 +215,16 @@ def _asks_for_websocket(request: h11.Request) -> bool:
     return request.method == b"GET" and "upgrade" in tokens and headers.get(b"upgrade") == "websocket"
 
 
+class GuardedRequest(HTTPStream):
+    """One request: the application's side of it sees the ASGI events."""
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        """Upstream writes on when the peer is gone or was refused."""
+        if self.closed and message is not None:
+            await _tell_that_the_peer_is_gone()
+        await super().app_send(message)
+
+
 class GuardedWebSocket(WSStream):
     """One WebSocket: the application's side of it sees the ASGI events."""
 
@@ -234,8 +245,7 @@ class GuardedWebSocket(WSStream):
     async def app_send(self, message: ASGISendEvent | None) -> None:
         """Upstream returns at once, without a checkpoint, when the peer is gone: a loop that only sends would stop all others."""
         if self.closed and message is not None:
-            await trio.lowlevel.checkpoint()
-            raise trio.BrokenResourceError("the WebSocket is closed")
+            await _tell_that_the_peer_is_gone()
         await super().app_send(message)
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
@@ -249,8 +259,15 @@ class GuardedWebSocket(WSStream):
             await self.send(StreamClosed(stream_id=self.stream_id))
 
 
+async def _tell_that_the_peer_is_gone() -> NoReturn:
+    await trio.lowlevel.checkpoint()
+    raise trio.BrokenResourceError("the peer is gone")
+
+
 class Log(Logger):
     """What hypercorn has to say goes to our log: it says only that the application raised."""
 
     async def exception(self, message: str, *_args: Any, **_kwargs: Any) -> None:
-        log.exception("application crashed", said=message)
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(innermost(error), trio.BrokenResourceError):  # that one was ours
+            log.exception("application crashed", said=message)
