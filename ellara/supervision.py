@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 import trio
@@ -20,13 +20,16 @@ from ellara.metrics import ACTOR_CRASHES
 
 log = get_logger(__name__)
 
+UNHEARD: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+Value = TypeVar("Value", contravariant=True)
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 
 
-class Run(Protocol):
+class Run(Protocol[Value]):
     """An actor's loop: calls `started()` once its state is rebuilt, returns when its mailbox is closed and empty."""
 
-    async def __call__(self, *, task_status: trio.TaskStatus[None]) -> None: ...
+    async def __call__(self, *, task_status: trio.TaskStatus[Value]) -> None: ...
 
 
 @attrs.frozen
@@ -48,22 +51,20 @@ class RestartLimit:
         return min(FIRST_PAUSE_S * 2.0 ** (len(crashes) - 1), LONGEST_PAUSE_S)
 
 
-class _OnceStarted:
+class _OnceStarted(Generic[Value]):
     """The supervisor's caller hears `started` once, however often the actor starts."""
 
-    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
+    def __init__(self, task_status: trio.TaskStatus[Value]) -> None:
         self._task_status = task_status
         self.reached = False
 
-    def started(self, value: None = None) -> None:
+    def started(self, value: Any = None) -> None:
         if not self.reached:
             self.reached = True
             self._task_status.started(value)
 
 
-async def supervise(
-    run: Run, name: str, limit: RestartLimit, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def supervise(run: Run[Value], name: str, limit: RestartLimit, *, task_status: trio.TaskStatus[Value] = UNHEARD) -> None:
     """Runs an actor until it returns. Raises `GaveUp` past the limit, and whatever it raised if it never started."""
     crashes: deque[float] = deque()
     once = _OnceStarted(task_status)

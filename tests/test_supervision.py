@@ -79,6 +79,13 @@ async def test_started_is_told_once_over_all_incarnations(autojump_clock: MockCl
     await nursery.start(supervise, actor.run, "fragile", LIMIT)
 
 
+async def test_what_an_actor_is_started_with_reaches_its_starter(nursery: trio.Nursery) -> None:
+    async def run(*, task_status: trio.TaskStatus[str]) -> None:
+        task_status.started("postgresql://here")
+
+    assert await nursery.start(supervise, run, "server", LIMIT) == "postgresql://here"
+
+
 async def test_cancelling_is_no_crash(autojump_clock: MockClock) -> None:
     actor = Fragile(Mailbox[int]("numbers", 1))
     with trio.move_on_after(1) as scope:
