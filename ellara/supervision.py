@@ -21,15 +21,16 @@ from ellara.metrics import ACTOR_CRASHES
 log = get_logger(__name__)
 
 UNHEARD: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
-Value = TypeVar("Value", contravariant=True)
+Value = TypeVar("Value")
+Started_co = TypeVar("Started_co", covariant=True)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 
 
-class Run(Protocol[Value]):
+class Run(Protocol[Started_co]):
     """An actor's loop: calls `started()` once its state is rebuilt, returns when its mailbox is closed and empty."""
 
-    async def __call__(self, *, task_status: trio.TaskStatus[Value]) -> None: ...
+    async def __call__(self, *, task_status: trio.TaskStatus[Started_co]) -> None: ...
 
 
 @attrs.frozen
