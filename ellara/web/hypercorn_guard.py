@@ -8,6 +8,8 @@ Deliberately absent: TLS (a proxy's work), HTTP/2 and h2c, permessage-deflate (1
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.metadata import version
 from math import inf
@@ -25,10 +27,10 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import WSStream
-from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ASGISendEvent, ConnectionState, WebsocketAcceptEvent
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope, WebsocketAcceptEvent
 from hypercorn.utils import parse_socket_addr
 from wsproto.events import CloseConnection
 from wsproto.events import Event as WebSocketEvent
@@ -42,6 +44,8 @@ from ellara.supervision import innermost
 log = get_logger(__name__)
 
 KNOWN_VERSION = "0.18.0"
+LINGER_S = 2.0  # as nginx's lingering_timeout is 5; a client that sends a refused body for longer sees a reset
+INBOX_EVENTS = 10
 
 
 def check_version() -> None:
@@ -69,6 +73,8 @@ class GuardedConnection(TCPServer):
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # as above
         self._limits = limits
+        self._reading = trio.CancelScope()
+        self._linger_until = inf
 
     async def run(self) -> None:
         """Upstream lets all but `OSError` through, so one connection's error ends the server: four inputs are known to do it."""
@@ -86,7 +92,7 @@ class GuardedConnection(TCPServer):
         sock = self.stream.socket
         client = parse_socket_addr(sock.family, sock.getpeername())
         server = parse_socket_addr(sock.family, sock.getsockname())
-        async with TaskGroup() as tasks:
+        async with GuardedTasks() as tasks:
             self._task_group = tasks
             self.protocol = GuardedHttp1(
                 self.app, self.config, self.context, tasks, ConnectionState({}), False, client, server, self.protocol_send
@@ -100,24 +106,36 @@ class GuardedConnection(TCPServer):
     async def _read_data(self) -> None:
         """As upstream, but a body must arrive in time: upstream's idle limit does not count while a request is open."""
         while True:
-            with trio.CancelScope(deadline=self.protocol.read_until) as scope:
+            with trio.CancelScope(deadline=min(self.protocol.read_until, self._linger_until)) as self._reading:
                 try:
                     data = await self.stream.receive_some(MAX_RECV)
                 except (trio.ClosedResourceError, trio.BrokenResourceError):
                     break
-            if scope.cancelled_caught:
+            if self._reading.cancelled_caught:
                 await self.protocol.refuse_slow_body()
                 break
-            await self.protocol.handle(RawData(bytes(data)))
+            if self._linger_until == inf:
+                await self.protocol.handle(RawData(bytes(data)))
             if not data:
                 break
         await self.protocol.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:
-        if isinstance(event, RawData):
-            await self._write(event.data)
-        else:
-            await super().protocol_send(event)
+        match event:
+            case RawData():
+                await self._write(event.data)
+            case Closed() if self.protocol.body_unread:
+                await self._linger()
+            case _:
+                await super().protocol_send(event)
+
+    async def _linger(self) -> None:
+        """Upstream closes while a refused body still comes in; the reset that follows can eat the answer. Reads it off first."""
+        if self._linger_until == inf:
+            self._linger_until = self._reading.deadline = trio.current_time() + LINGER_S
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.stream.send_eof()
+            await self.protocol.handle(Closed())
 
     async def _write(self, data: bytes) -> None:
         """Upstream shields a write for ever: a peer that stops reading would hold its handler, and a shutdown, for as long.
@@ -141,6 +159,10 @@ class GuardedHttp1(H11Protocol):
 
     body_timeout_s = inf
     _body_until = inf
+
+    @property
+    def body_unread(self) -> bool:
+        return self.connection.their_state in (h11.SEND_BODY, h11.ERROR)
 
     @property
     def read_until(self) -> float:
@@ -213,6 +235,42 @@ def _asks_for_websocket(request: h11.Request) -> bool:
     headers = {name: value.decode("latin1").strip().lower() for name, value in request.headers}
     tokens = [token.strip() for token in headers.get(b"connection", "").split(",")]
     return request.method == b"GET" and "upgrade" in tokens and headers.get(b"upgrade") == "websocket"
+
+
+class GuardedTasks(TaskGroup):
+    """The tasks of one connection: its applications and its idle timer."""
+
+    async def spawn_app(
+        self, app: AppWrapper, config: Config, scope: Scope, send: Callable[[ASGISendEvent | None], Awaitable[None]]
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        inbox = Inbox()
+        assert self._nursery is not None
+        self._nursery.start_soon(_handle, app, config, scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+        return inbox.put
+
+
+class Inbox:
+    """What an application has yet to receive. Full means that its connection is not read on; the last event always gets in.
+
+    Upstream's queue has no such exception: an application that answers without reading a long body cannot be told that it is
+    over, and then it and the reader of its connection wait for each other for ever.
+    """
+
+    def __init__(self) -> None:
+        self._room = trio.Semaphore(INBOX_EVENTS)
+        self._send, self._receive = trio.open_memory_channel[ASGIReceiveEvent](inf)
+
+    async def put(self, event: ASGIReceiveEvent) -> None:
+        if event["type"] in ("http.disconnect", "websocket.disconnect"):
+            self._room.release()  # for a reader that waits to put what nobody will receive
+        else:
+            await self._room.acquire()
+        self._send.send_nowait(event)
+
+    async def receive(self) -> ASGIReceiveEvent:
+        event = await self._receive.receive()
+        self._room.release()
+        return event
 
 
 class GuardedRequest(HTTPStream):

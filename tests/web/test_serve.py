@@ -24,7 +24,7 @@ SOON_S = 5.0
 
 @attrs.define
 class Application:
-    """Paths: /slow waits for `go`; /flood writes without end; /sends only sends on its WebSocket; a WebSocket else echoes."""
+    """/slow and /deaf wait for `go` and read no body; /flood writes without end; a WebSocket echoes, at /sends it only sends."""
 
     go: trio.Event = attrs.field(factory=trio.Event)
     arrived: trio.Event = attrs.field(factory=trio.Event)
@@ -40,9 +40,9 @@ class Application:
 
     async def http(self, path: str, receive: Any, send: Any) -> None:
         self.arrived.set()
-        if path == "/slow":
+        if path in ("/slow", "/deaf"):
             await self.go.wait()
-        while path != "/slow" and (await receive()).get("more_body"):
+        while path not in ("/slow", "/deaf") and (await receive()).get("more_body"):
             pass
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")] * (path != "/flood")})
         while path == "/flood":
@@ -196,6 +196,18 @@ async def test_a_body_that_does_not_come_in_time_is_refused(site: Site) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
     assert answer.endswith(b'{"message":"Request Timeout"}')
     assert site.app.ended.is_set()
+
+
+async def test_an_answer_that_does_not_wait_for_the_body_arrives_and_the_body_is_taken_off(site: Site) -> None:
+    post = b"POST /deaf HTTP/1.1\r\nhost: a\r\ncontent-length: 20000000\r\n\r\n" + bytes(20_000_000)
+    with trio.fail_after(SOON_S):
+        async with await site.connect() as stream, trio.open_nursery() as sending:
+            sending.start_soon(stream.send_all, post)
+            await site.app.arrived.wait()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            site.app.go.set()
+            assert (await read_until(stream, b"ok")).startswith(b"HTTP/1.1 200")
+        await site.app.ended.wait()
 
 
 @pytest.mark.parametrize("path", ["/", "/slow"])
