@@ -1,0 +1,32 @@
+"""Message rows → what the model is given to read, within a token budget. Pure.
+
+Our own rows are the conversation's truth: nothing is stored at OpenAI, so each question carries the history again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ellara.llm.stream import Item
+from ellara.model import Message, Speaker
+
+MESSAGE_OVERHEAD_TOKENS = 4
+"""Role and separators. Source: OpenAI cookbook, "How to count tokens"."""
+
+
+def estimated_tokens(text: str) -> int:
+    """A cheap upper guess: a token per 3 bytes of UTF-8. Measured with o200k: English 4.6, Indonesian 3.7, Chinese 3.2 bytes."""
+    return -(-len(text.encode()) // 3) + MESSAGE_OVERHEAD_TOKENS
+
+
+def input_items(messages: Sequence[Message], budget_tokens: int) -> list[Item]:
+    """The newest messages that fit, oldest first, beginning with a question; the last question stays whatever its length."""
+    rows = [message for message in messages if message.content.strip()]
+    start, spent = len(rows), 0
+    for index in range(len(rows) - 1, -1, -1):
+        spent += estimated_tokens(rows[index].content)
+        if spent > budget_tokens and start < len(rows):
+            break
+        if rows[index].role is Speaker.USER:
+            start = index
+    return [{"role": message.role.value, "content": message.content} for message in rows[start:]]
