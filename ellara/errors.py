@@ -74,7 +74,7 @@ class Crashed(Unavailable):
 
 
 class AssistantFailed(Unavailable):
-    """OpenAI gave no whole answer. `kind` is one of llm/stream.py's fault names, for the log, the metrics and phrases.py."""
+    """OpenAI gave no whole answer. `kind` is a name of llm/faults.py, for the log, the metrics and phrases.py."""
 
     def __init__(self, kind: str, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message, retry_after_s)
