@@ -1,0 +1,98 @@
+"""What tests of several rooms share: a real PostgreSQL for the session, and a fresh migrated database for each test."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import attrs
+import psycopg
+import pytest
+import trio
+
+from ellara.sandbox.postgres import hold_state_folder, run_postgres
+from ellara.settings import Database, Secret
+from ellara.storage.migrate import migrate
+from ellara.storage.pool import Pool
+
+
+def database_url(server_url: str, name: str) -> str:
+    return server_url.replace("/ellara?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a running embedded server. Its trio lives in a thread of its own: the server dies with that thread."""
+    answers: queue.SimpleQueue[str | trio.lowlevel.TrioToken | BaseException] = queue.SimpleQueue()
+    with TemporaryDirectory(prefix="ellara-tests-") as folder:
+        os.chmod(folder, 0o755)  # the server's account must be able to enter it
+        thread = threading.Thread(target=_serve, args=(Path(folder), answers))
+        thread.start()
+        scope, url = answers.get(), answers.get()
+        assert isinstance(url, str), url
+        yield url
+        assert isinstance(scope, trio.lowlevel.TrioToken)
+        scope.run_sync_soon(_stops.pop(scope).cancel)
+        thread.join()
+
+
+_stops: dict[trio.lowlevel.TrioToken, trio.CancelScope] = {}
+
+
+def _serve(folder: Path, answers: queue.SimpleQueue[str | trio.lowlevel.TrioToken | BaseException]) -> None:
+    async def main() -> None:
+        token = trio.lowlevel.current_trio_token()
+        with hold_state_folder(folder):
+            async with trio.open_nursery() as nursery:
+                _stops[token] = nursery.cancel_scope
+                answers.put(token)
+                answers.put(await nursery.start(run_postgres, folder))
+
+    try:
+        trio.run(main)
+    except Exception as error:
+        answers.put(error)
+        raise
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """The name of a migrated, empty database."""
+    name = "migrated"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    trio.run(migrate, Database(url=Secret(database_url(postgres, name))))
+    return name
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[Database]:
+    """The settings of a database in which nothing is yet."""
+    yield from _fresh(postgres, "template1")
+
+
+@pytest.fixture
+def database(postgres: str, template: str) -> Iterator[Database]:
+    """The settings of a migrated database of this test's own."""
+    yield from _fresh(postgres, template)
+
+
+def _fresh(postgres: str, template: str) -> Iterator[Database]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        yield Database(url=Secret(database_url(postgres, name)))
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    """A pool on a database of this test's own."""
+    pool = Pool(attrs.evolve(database, pool_wait_s=2.0))
+    yield pool
+    pool.close()
