@@ -67,9 +67,9 @@ class Response:
         """The head of a chunked answer."""
         await self._write(self._head(status, [*headers, ("transfer-encoding", "chunked")]))
 
-    async def chunk(self, data: bytes) -> None:
-        """One chunk, in one write."""
-        await self._write(self._bytes(h11.Data(data=data)))
+    async def chunk(self, *parts: bytes) -> None:
+        """Each part as a chunk of its own, all in one write."""
+        await self._write(b"".join(self._bytes(h11.Data(data=part)) for part in parts))
 
     async def finish(self) -> None:
         await self._write(self._bytes(h11.EndOfMessage()))
