@@ -37,6 +37,10 @@ class TooLarge(Refused):
     """More bytes than the limit; the text gives the limit."""
 
 
+class WrongMediaType(Refused):
+    """A body in another format than JSON."""
+
+
 class TokenMissing(Refused):
     """No bearer token was sent."""
 

@@ -146,7 +146,11 @@ class Listing(Generic[Row]):
 
 
 class SettlementState(StrEnum):
-    """Where one round of one order stands."""
+    """Where one round of one order stands.
+
+    Nothing signed yet: received, ready (simulated, waits for a nonce), rejected (may be tried again). Signed bytes exist: signed,
+    sent (perhaps only), mined and reverted (not final yet), lost (another transaction has its nonce). The rest are final.
+    """
 
     RECEIVED = "received"
     READY = "ready"
@@ -154,6 +158,8 @@ class SettlementState(StrEnum):
     SIGNED = "signed"
     SENT = "sent"
     MINED = "mined"
+    REVERTED = "reverted"
+    LOST = "lost"
     SETTLED = "settled"
     SETTLED_ELSEWHERE = "settled_elsewhere"
     FAILED = "failed"
@@ -168,7 +174,8 @@ class Settlement:
     round: int
     beneficiary: Address
     user_id: str
-    native: bool
+    native: bool | None
+    """Which of the contract's two functions; None until the order's token was read."""
     state: SettlementState
     tx_hash: TxHash | None
     """The current attempt's, or the mined one's; None before anything was signed."""
@@ -177,6 +184,37 @@ class Settlement:
     """Why it was rejected or failed, for a client to read."""
     created_at: datetime
     updated_at: datetime
+
+
+def storable(text: str) -> bool:
+    """Whether PostgreSQL's text can hold it: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+@attrs.frozen
+class Attempt:
+    """Signed bytes for one nonce. A nonce may have several, of rising fees: one of them at most is ever mined."""
+
+    nonce: int
+    seq: int
+    """From 1; the highest is the newest and pays most."""
+    tx_hash: TxHash
+    raw: bytes = attrs.field(repr=False)
+    fee_cap_wei: int
+    tip_wei: int
+    gas: int
+    created_block: int
+    """The newest block when it was signed."""
+
+
+@attrs.frozen
+class Mined:
+    """Where an attempt was mined; it counts as long as that block is the chain's."""
+
+    tx_hash: TxHash
+    block_number: int
+    block_hash: Hash32
+    succeeded: bool
 
 
 def utc_now() -> datetime:
