@@ -73,7 +73,7 @@ _COMPLETION = msgspec.json.Decoder(ChatCompletion)
 
 
 class OpenAIClient:
-    """Any number of requests at once. Remembers for the life of the process which models are gone."""
+    """Any number of requests at once. Remembers which models are gone, as long as another one is there."""
 
     def __init__(self, sdk: AsyncOpenAI, settings: OpenAI) -> None:
         self._sdk = sdk
@@ -122,7 +122,8 @@ class OpenAIClient:
         for model in models:
             if model.name not in self._gone:
                 return model
-        raise AssistantFailed(Fault.MODEL_GONE, "none of the configured models is there any more", 0.0)
+        self._gone.difference_update(model.name for model in models)  # the next question looks again
+        raise AssistantFailed(Fault.MODEL_GONE, "none of the configured models is there", 0.0)
 
     async def _respond_once(self, model: Model, request: Request, on_text: OnText) -> Reply:
         reader = Reader(request.after_text)

@@ -76,12 +76,13 @@ INCOMPLETE = {"max_output_tokens": Fault.INCOMPLETE_LENGTH, "content_filter": Fa
 
 def fault_of(status: int, code: str | None, kind: str | None) -> Fault:
     """Which fault an error is: `status` of the response (200 inside a stream), `code` and `type` of the error object."""
-    for name in (kind, code):  # the type first: a 429 of type insufficient_quota may carry any code
-        if name in CODES:
-            return CODES[name]
+    if kind == "insufficient_quota":  # may carry any code
+        return Fault.NO_QUOTA
+    if code in CODES:
+        return CODES[code]
     if status in STATUSES:
         return STATUSES[status]
-    return Fault.REFUSED_REQUEST if 400 <= status < 500 else Fault.FAILED
+    return Fault.REFUSED_REQUEST if 400 <= status < 500 else CODES.get(kind or "", Fault.FAILED)
 
 
 def pause_s(failure: AssistantFailed, tries: int, chance: float) -> float | None:
