@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import trio
 
-from ellara.sandbox.postgres import hold_state_folder, run_postgres
+from ellara.sandbox.postgres import run_postgres
 from ellara.settings import Database, Secret
 from ellara.storage.migrate import migrate
 from ellara.storage.pool import Pool
@@ -47,11 +47,10 @@ _stops: dict[trio.lowlevel.TrioToken, trio.CancelScope] = {}
 def _serve(folder: Path, answers: queue.SimpleQueue[str | trio.lowlevel.TrioToken | BaseException]) -> None:
     async def main() -> None:
         token = trio.lowlevel.current_trio_token()
-        with hold_state_folder(folder):
-            async with trio.open_nursery() as nursery:
-                _stops[token] = nursery.cancel_scope
-                answers.put(token)
-                answers.put(await nursery.start(run_postgres, folder))
+        async with trio.open_nursery() as nursery:
+            _stops[token] = nursery.cancel_scope
+            answers.put(token)
+            answers.put(await nursery.start(run_postgres, folder))
 
     try:
         trio.run(main)

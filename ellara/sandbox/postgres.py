@@ -52,27 +52,27 @@ SETTINGS = {
 _libc = ctypes.CDLL(None)
 
 
-@contextmanager
-def hold_state_folder(path: Path) -> Iterator[None]:
-    """Makes the folder and keeps every other daemon out of it, until the process ends. Raises `CannotStart` if another has it."""
+def hold_state_folder(path: Path) -> int:
+    """Makes the folder and keeps every other daemon out of it, until the process ends or the answered descriptor is closed.
+
+    Raises `CannotStart` while another has it.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "lock").open("a+")
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise CannotStart(f"The state folder {path} cannot be used: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise CannotStart(
-                f"Another Ellara (process {holder}) runs on the state folder {path}: stop it, or set another sandbox.state_dir"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 20, 0).decode() or "unknown"
+        os.close(lock)
+        raise CannotStart(
+            f"Another Ellara (process {holder}) runs on the state folder {path}: stop it, or set another sandbox.state_dir"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
 
 
 async def run_postgres(state_dir: Path, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
