@@ -9,6 +9,7 @@ The EVM's work is done in one thread at a time, off the loop: rpc calls and bloc
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+EVM_RECURSION_LIMIT = 12 * 1024
+"""Python frames that 1024 contract calls within one another take; py-evm's own figure."""
 QUIET_S = 0.2
 """Without a transaction, before an empty block follows."""
 RETRY_AFTER_S = 1
@@ -76,6 +79,8 @@ async def run_chain(
 def _open(state_dir: Path, chain_id: int, orders: int) -> Machine:
     from ellara.sandbox.machine import Machine  # half a second of py-evm: here it is spent beside the loop
 
+    # py_ecc, which it imports, raises the limit to 100 000: a JSON text nested that deep then overflows msgspec's C stack
+    sys.setrecursionlimit(EVM_RECURSION_LIMIT)
     return Machine(state_dir, chain_id, orders, time.time)
 
 
