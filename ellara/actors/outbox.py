@@ -13,7 +13,7 @@ PACKET_OVERHEAD_BYTES = 64
 class Outbox:
     """Packets for one transport, in order. One taker at a time: the waiting poll, or the WebSocket's pump.
 
-    Bounded in bytes, of which what a taker holds no longer counts. Full means that the reader is too slow: the owner drops it.
+    Full once `max_bytes` wait; what a taker holds no longer counts. It means that the reader is too slow: the owner drops it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -24,14 +24,16 @@ class Outbox:
         self._taker: trio.Event | None = None
 
     def put(self, packet: Packet) -> bool:
-        """False when full. Once closed, nothing is taken in and nothing is missed."""
+        """False when full; below the bound one packet of any size fits. Once closed, it lets go of what comes."""
         if self._closed:
             return True
+        if self._bytes >= self._max_bytes:
+            return False
         data = packet.data if isinstance(packet.data, bytes) else packet.data.encode()
         self._bytes += len(data) + PACKET_OVERHEAD_BYTES
         self._packets.append(packet)
         self._wake()
-        return self._bytes <= self._max_bytes
+        return True
 
     async def take(self) -> list[Packet]:
         """Waits for something, then gives all there is; nothing only once closed and empty."""

@@ -207,15 +207,22 @@ class Session:
                 self._close(message.reason)
 
     def _hear_frame(self, frame: Frame) -> None:
-        try:
-            packet = engineio.decode_frame(frame.data)
-        except ProtocolError:
-            self._signal(Signal.GARBAGE if frame.line is self.outbox else Signal.ODD_FRAME)
-            return
         if frame.line is self.outbox:
-            self._carry_out(self._transport.receive(packet, trio.current_time()))
+            self._hear_packet(frame.data)
         elif frame.line is self._probe:
-            self._carry_out(self._transport.on_probe(packet, trio.current_time()))
+            try:
+                self._carry_out(self._transport.on_probe(engineio.decode_frame(frame.data), trio.current_time()))
+            except ProtocolError:
+                self._signal(Signal.ODD_FRAME)
+
+    def _hear_packet(self, data: str | bytes) -> None:
+        try:
+            packet = engineio.decode_frame(data)
+        except ProtocolError as error:
+            log.debug("malformed packet", error=error.message)
+            self._signal(Signal.GARBAGE)
+        else:
+            self._carry_out(self._transport.receive(packet, trio.current_time()))
 
     def _admit(self, call: Call[Answer], signal: Signal, answer: Answer) -> None:
         events = self._transport.signal(signal, trio.current_time())
@@ -230,8 +237,8 @@ class Session:
     async def _hear_post(self, post: Posted) -> None:
         self._signal(Signal.POST_READ)
         try:
-            for number, packet in enumerate(engineio.decode_payload(post.body), start=1):
-                self._carry_out(self._transport.receive(packet, trio.current_time()))
+            for number, packet in enumerate(engineio.split_payload(post.body), start=1):
+                self._hear_packet(packet)
                 if number % PACKETS_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 
 import attrs
@@ -69,9 +69,9 @@ def encode_payload(packets: Iterable[Packet]) -> str:
     )
 
 
-def decode_payload(body: str) -> Iterator[Packet]:
-    """The body of a POST, packet by packet: those before a malformed one still count. Raises `ProtocolError` at that one."""
-    return map(decode_frame, body.split(SEPARATOR))
+def split_payload(body: str) -> list[str]:
+    """The body of a POST, for `decode_frame` one by one: what stands before a malformed packet still counts."""
+    return body.split(SEPARATOR)
 
 
 def _bytes_from_base64(text: str) -> bytes:

@@ -94,7 +94,7 @@ TRANSITIONS: Mapping[tuple[State, Signal], tuple[State, Event | None]] = {
     **{(state, Signal.GARBAGE): (State.CLOSED, _GARBAGE) for state in (*_ON_POLLING, State.WEBSOCKET)},
     (State.WEBSOCKET, Signal.SOCKET_CUT): (State.CLOSED, _CUT),
     **{(state, Signal.SOCKET): (state, Do.REFUSE_SOCKET) for state in State if state is not State.POLLING},
-    **{(state, signal): (state, Do.REFUSE) for state in (State.WEBSOCKET,) for signal in (Signal.POLL, Signal.POST)},
+    **{(State.WEBSOCKET, signal): (State.WEBSOCKET, Do.REFUSE) for signal in (Signal.POLL, Signal.POST)},
     **{(State.CLOSING, signal): (State.CLOSED, None) for signal in (Signal.POLL_ANSWERED, Signal.POLL_CUT)},
 }
 """What is not listed changes nothing and gives nothing."""
@@ -137,7 +137,7 @@ class Transport:
 
     def signal(self, signal: Signal, now: float) -> list[Event]:
         if self._overlaps(signal):
-            return [Do.REFUSE_OVERLAP, *self._end(_ERROR)]
+            return [Do.REFUSE_OVERLAP, *(self._end(_ERROR) if self.state in _ON_POLLING else [])]
         before = self.state
         self.state, event = TRANSITIONS.get((before, signal), (before, None))
         self._set_clocks(signal, before, now)
@@ -147,13 +147,15 @@ class Transport:
         """Keeps count of the open GET and POST; True when one more of its kind came."""
         polls, posts = self.poll_waits, self._post_open
         match signal:
+            case Signal.POLL | Signal.POST if self.state is State.WEBSOCKET:
+                return False
             case Signal.POLL:
-                self.poll_waits = self.state is not State.WEBSOCKET
+                self.poll_waits = True
                 return polls
             case Signal.POLL_ANSWERED | Signal.POLL_CUT:
                 self.poll_waits = False
             case Signal.POST:
-                self._post_open = self.state is not State.WEBSOCKET
+                self._post_open = True
                 return posts
             case Signal.POST_READ | Signal.POST_CUT:
                 self._post_open = False
@@ -169,7 +171,7 @@ class Transport:
         if before is not self.state is State.WEBSOCKET and self._pong_due < inf:
             self._pong_due = now + self._limits.ping_timeout_s  # the client holds its pong back until it has switched
         if self.state is State.CLOSED:
-            self._end(_ERROR)
+            self._stop()
 
     def on_probe(self, packet: Packet, now: float) -> list[Event]:
         """From a WebSocket that does not carry the session yet."""
@@ -204,7 +206,8 @@ class Transport:
         if self._pong_due <= now:
             return self._end(Closed("ping timeout"))
         if self._close_due <= now:
-            return self._end(_CUT)[:0]
+            self._stop()
+            return []
         if self._ping_due <= now:
             self._ping_due, self._pong_due, self._pong_extended = inf, now + self._limits.ping_timeout_s, False
             events.append(Do.PING)
@@ -226,6 +229,9 @@ class Transport:
         return events
 
     def _end(self, event: Closed) -> list[Event]:
+        self._stop()
+        return [event]
+
+    def _stop(self) -> None:
         self.state = State.CLOSED
         self._ping_due = self._pong_due = self._upgrade_due = self._noop_due = self._close_due = inf
-        return [event]

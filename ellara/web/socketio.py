@@ -168,11 +168,11 @@ class SocketIO:
 
     async def _post(self, request: _Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         session, post = self._sessions[request.sid], Post()
+        await session.tell(post)
+        await post.reply()
         if request.headers.get(b"content-type") == b"application/octet-stream":
             await _tell(session, Happened(Signal.GARBAGE))
             raise ProtocolError("Binary bodies belong to revision 3")
-        await session.tell(post)
-        await post.reply()
         try:
             body = await _read_body(receive, self._settings.payload_max_bytes)
         except TooLarge:
