@@ -5,7 +5,7 @@ A room's conftest.py makes the fixture its own by importing it: `from tests.devc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,19 @@ class Rpc:
 
     async def mined(self, tx_hash: str) -> Any:
         """Its receipt, as soon as there is one."""
+        return await self._until(lambda receipt: receipt is not None, "eth_getTransactionReceipt", tx_hash)
+
+    async def reached(self, number: int) -> None:
+        """Returns once the head is that high."""
+        await self._until(lambda head: int(head, 16) >= number, "eth_blockNumber")
+
+    async def _until(self, enough: Callable[[Any], bool], method: str, *params: object) -> Any:
+        """Asks again and again: over HTTP there is no event to wait for."""
         with trio.fail_after(WAIT_S):
-            while True:  # each turn asks the chain: there is no event to wait for over HTTP
-                if (receipt := await self("eth_getTransactionReceipt", tx_hash)) is not None:
-                    return receipt
+            while True:
+                result = await self(method, *params)
+                if enough(result):
+                    return result
                 await trio.sleep(0.005)
 
 

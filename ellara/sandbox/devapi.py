@@ -75,6 +75,15 @@ def pay_order(_node: Node, book: OrderBook, params: Params) -> Json:
     return hashes if "count" in fields else hashes[0]
 
 
+def pay_again(_node: Node, book: OrderBook, params: Params) -> Json:
+    """`[orderHash]`: the same bill once more, in a block of its own → the hash."""
+    try:
+        book.pay_again(params.data(0, 32))
+    except KeyError:
+        raise RpcError("the sandbox's payer has never paid this order", INVALID_PARAMS) from None
+    return params.required(0)
+
+
 METHODS: Mapping[str, Method] = {
     "dev_mine": mine,
     "dev_setAutomine": set_automine,
@@ -84,4 +93,5 @@ METHODS: Mapping[str, Method] = {
     "dev_setBaseFee": set_base_fee,
     "dev_setFinality": set_finality,
     "dev_payOrder": pay_order,
+    "dev_payAgain": pay_again,
 }

@@ -103,7 +103,8 @@ class OrderBook:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._open: dict[bytes, PaidOrder] = {}
-        self._paid = 0
+        self._known: dict[bytes, PaidOrder] = {}
+        """Every order ever paid, as it was paid last."""
         self.changes = 0
         """Grows whenever the open orders change."""
         self.reload()
@@ -115,13 +116,12 @@ class OrderBook:
 
     def reload(self) -> None:
         """From the whole chain: at start, and after a reorganisation."""
-        self._open, self._paid, self.changes = {}, 0, self.changes + 1
+        self._open, self._known, self.changes = {}, {}, self.changes + 1
         engine = self._node.engine
         for number in range(engine.head.block_number + 1):
             header = engine.header(number)
             if header.bloom:
-                block = engine.block(header)
-                self._note(engine.receipts(block))
+                self._note(engine.receipts(engine.block(header)))
 
     def note(self, block: BlockAPI) -> None:
         """Takes up a mined block."""
@@ -135,17 +135,25 @@ class OrderBook:
 
     def top_up(self, orders: int) -> None:
         """Pays new orders until that many are open; every fourth in the native coin."""
-        missing = [number % 4 == 3 for number in range(self._paid, self._paid + orders - len(self._open))]
+        paid = len(self._known)
+        missing = [number % 4 == 3 for number in range(paid, paid + orders - len(self._open))]
         for start in range(0, len(missing), PAYMENTS_PER_BLOCK):
             self.pay(missing[start : start + PAYMENTS_PER_BLOCK])
 
     def pay(self, natives: Sequence[bool]) -> list[PaidOrder]:
-        """Pays an order for each, at most `PAYMENTS_PER_BLOCK`, in one block; True: in the native coin."""
-        nonce = self._node.engine.account(PAYER.public_key.to_canonical_address()).nonce
-        known = len(self._open)
-        numbers = range(self._paid + 1, self._paid + 1 + len(natives))
-        self._mine([_payment(nonce + at, number, natives[at]) for at, number in enumerate(numbers)])
+        """Pays a new order for each, at most `PAYMENTS_PER_BLOCK`, in one block; True: in the native coin."""
+        nonce, known = self._payer_nonce(), len(self._open)
+        number = len(self._known) + 1
+        self._mine([_payment(nonce + at, *_bill(number + at), native) for at, native in enumerate(natives)])
         return self.open[known:]
+
+    def pay_again(self, order_hash: bytes) -> None:
+        """The same bill once more, in a block of its own. Raises `KeyError` for an order that the payer never paid."""
+        order = self._known[order_hash]
+        self._mine([_payment(self._payer_nonce(), order.order_id, order.reference, order.rupiah, order.native)])
+
+    def _payer_nonce(self) -> int:
+        return self._node.engine.account(PAYER.public_key.to_canonical_address()).nonce
 
     def _mine(self, drafts: list[_Draft]) -> None:
         mined = self._node.mine_these([draft.signed(self._node.chain_id) for draft in drafts])
@@ -166,18 +174,17 @@ class OrderBook:
     def _received(self, token: int, order_hash: bytes, content: bytes) -> None:
         order_id, reference, amount, rupiah = abi.decode(["string", "string", "uint256", "uint256"], content)
         native = token.to_bytes(20, "big") == NATIVE
+        paid = PaidOrder("0x" + order_hash.hex(), order_id, reference, native, rupiah // RUPIAH, amount)
         before = self._open.get(order_hash)
-        if before is None:
-            self._paid += 1
-        else:  # paid again before it was settled: both amounts are outstanding
-            amount, rupiah = amount + before.amount, rupiah + before.rupiah * RUPIAH
-        self._open[order_hash] = PaidOrder("0x" + order_hash.hex(), order_id, reference, native, rupiah // RUPIAH, amount)
+        if before is not None:  # paid again before it was settled: both are outstanding
+            paid = attrs.evolve(paid, rupiah=paid.rupiah + before.rupiah, amount=paid.amount + before.amount)
+        self._known[order_hash] = self._open[order_hash] = paid
 
 
 def write_orders(file: Path, orders: Sequence[PaidOrder], chain_id: int, rpc_url: str) -> None:
     """The list for people and for `ellara try`; written beside and moved into place, so that no reader meets half a file."""
     content = {
-        "note": "Open orders of the sandbox's own chain: settle any with POST /api/v1/settlement/settle {beneficiary, orderHash}.",
+        "note": "Paid and open, on the sandbox's own chain: POST /api/v1/settlement/settle {beneficiary, orderHash} settles one.",
         "chainId": chain_id,
         "rpcUrl": rpc_url,
         "contract": to_checksum_address(PAYMENT),
@@ -218,13 +225,17 @@ def _deployment() -> list[_Draft]:
     ]
 
 
-def _payment(nonce: int, number: int, native: bool) -> _Draft:
-    rupiah = (15_000 + 2_500 * (number * 7 % 40)) * RUPIAH  # Rp 15.000 to Rp 112.500, as a stall's bills are
-    order_id, reference = f"QR-{number:04}", f"INV/2026/{number:04}"
+def _bill(number: int) -> tuple[str, str, int]:
+    """Order id, reference, and Rp 15.000 to Rp 112.500, as a stall's bills are."""
+    return f"QR-{number:04}", f"INV/2026/{number:04}", 15_000 + 2_500 * (number * 7 % 40)
+
+
+def _payment(nonce: int, order_id: str, reference: str, rupiah: int, native: bool) -> _Draft:
+    price = rupiah * RUPIAH
     if native:
-        content = _call("payQRNative(string,string,uint256)", order_id, reference, rupiah)
-        return _Draft(PAYER, nonce, PAYMENT, content, value_wei=-(-rupiah * 10**18 // NATIVE_RATE))
-    content = _call("payQR(address,uint256,string,string)", TOKEN, rupiah, order_id, reference)
+        content = _call("payQRNative(string,string,uint256)", order_id, reference, price)
+        return _Draft(PAYER, nonce, PAYMENT, content, value_wei=-(-price * 10**18 // NATIVE_RATE))
+    content = _call("payQR(address,uint256,string,string)", TOKEN, price, order_id, reference)
     return _Draft(PAYER, nonce, PAYMENT, content)
 
 
