@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from importlib.metadata import version
 from math import inf
@@ -22,7 +23,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.logging import Logger
-from hypercorn.protocol.events import Body, Data, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
@@ -168,6 +169,12 @@ class GuardedHttp1(H11Protocol):
     def read_until(self) -> float:
         """When the next bytes must be here, by trio's clock."""
         return self._body_until if self.connection.their_state is h11.SEND_BODY else inf
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Upstream closes after an answer that did not wait for its body, and does not say so: a next request would be lost."""
+        if isinstance(event, Response) and self.body_unread:
+            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
+        await super().stream_send(event)
 
     async def refuse_slow_body(self) -> None:
         await self._close_stream()  # the application hears of it, and can no longer answer in the middle of ours

@@ -206,7 +206,9 @@ async def test_an_answer_that_does_not_wait_for_the_body_arrives_and_the_body_is
             await site.app.arrived.wait()
             await trio.testing.wait_all_tasks_blocked(0.01)
             site.app.go.set()
-            assert (await read_until(stream, b"ok")).startswith(b"HTTP/1.1 200")
+            answer = await read_until(stream, b"ok")
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer
         await site.app.ended.wait()
 
 
