@@ -100,3 +100,17 @@ class Mailbox(Generic[Item]):
             return await self._receive.receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
+
+
+class Bell:
+    """A mailbox of size one without content, for one listener: rung often before it listens, it is heard once."""
+
+    def __init__(self) -> None:
+        self._rung = trio.Event()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    async def heard(self) -> None:
+        await self._rung.wait()
+        self._rung = trio.Event()

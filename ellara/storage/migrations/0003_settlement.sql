@@ -10,6 +10,8 @@ CREATE TABLE ellara.chain (
     UNIQUE (chain_id, genesis_hash)
 );
 
+CREATE VIEW ellara.chain_in_use AS SELECT id FROM ellara.chain ORDER BY adopted_at DESC, id DESC LIMIT 1;
+
 -- next_nonce is a column and no sequence: it rolls back with the transaction that took it, so no gap is left behind.
 CREATE TABLE ellara.signer (
     chain integer NOT NULL REFERENCES ellara.chain,
@@ -97,3 +99,15 @@ CREATE TABLE ellara.send_log (
     FOREIGN KEY (chain, tx_hash) REFERENCES ellara.attempt (chain, tx_hash)
 );
 CREATE INDEX send_log_by_attempt ON ellara.send_log (chain, tx_hash);
+
+-- A settlement as it is told: with the hash of the attempt that was mined, or else of its newest.
+CREATE VIEW ellara.settlement_told AS
+SELECT s.id, s.order_hash, s.round, s.beneficiary, s.user_id, s.native, s.state, a.tx_hash, slot.mined_block_number AS block_number,
+       s.reason, s.created_at, s.updated_at, s.chain, s.contract, slot.signer
+FROM ellara.settlement s
+LEFT JOIN ellara.slot ON slot.settlement = s.id AND slot.state <> 'dead'
+LEFT JOIN LATERAL (
+    SELECT tx_hash FROM ellara.attempt a
+    WHERE a.chain = slot.chain AND a.signer = slot.signer AND a.nonce = slot.nonce AND a.seq = coalesce(slot.mined_seq, a.seq)
+    ORDER BY a.seq DESC LIMIT 1
+) a ON true;
