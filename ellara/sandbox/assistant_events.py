@@ -160,9 +160,9 @@ class Events:
 
     def whole(self, finished: Mapping[str, object]) -> Iterator[Frame]:
         """All frames of a stream that ends well; `finished` are the response's fields at the end."""
-        yield Frame(
-            self.event("response.created", response=self.response) + self.event("response.in_progress", response=self.response)
-        )
+        opening = self.event("response.created", response=self.response)
+        opening += self.event("response.in_progress", response=self.response)
+        yield Frame(opening + self.event(UNHEARD_OF, note="clients ignore what they do not know"))
         for index, (output, done) in enumerate(zip(self._outputs, self._items, strict=True)):
             match output:
                 case Said():
