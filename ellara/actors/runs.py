@@ -1,0 +1,322 @@
+"""Runs: one task per answer being generated. It outlives the socket that asked: a client that leaves changes nothing.
+
+The question is committed before OpenAI is asked, the answer before `bot_end` is sent; in between no database connection is held.
+A chat answers one question at a time; a client's page shows one chat at a time. Sessions reach this actor by `on_event`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from math import inf
+
+import attrs
+import trio
+
+from ellara.actors import ledger
+from ellara.actors.answer import Answer
+from ellara.actors.phrases import Language, Trouble, language_of, phrase, trouble_of
+from ellara.actors.questions import Question, parse
+from ellara.actors.session import Ack, Client
+from ellara.errors import Busy, EllaraError, NotFound, Refused
+from ellara.llm.assistant import Assistant
+from ellara.llm.faults import Fault
+from ellara.llm.titles import cut_title, plain_title
+from ellara.log import get_logger
+from ellara.mailbox import Bell, Mailbox
+from ellara.metrics import RUNS, RUNS_OPEN
+from ellara.model import Message, Speaker
+from ellara.settings import OpenAI
+from ellara.storage.chats import find_chat
+from ellara.storage.connection import Interrupted
+from ellara.storage.messages import list_messages
+from ellara.storage.pool import Pool
+from ellara.supervision import contain
+
+log = get_logger(__name__)
+
+WAITING_MAX = 4
+"""Questions that wait in one chat for the answer before theirs; more are refused."""
+
+KEEP_S = 3.0
+"""For storing what was shown when the answer is cancelled."""
+
+LEDGER_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""A ledger that is full or without its database is asked again: an answer that was shown is worth waiting for."""
+
+
+@attrs.frozen(eq=False)
+class Ask:
+    """A well-formed question and who asks."""
+
+    question: Question
+    client: Client
+    ack: Ack | None
+
+
+@attrs.define(eq=False)
+class Conversation:
+    """A chat with an answer coming, and the questions that wait for it."""
+
+    waiting: deque[Ask]
+    keys: list[tuple[str, str]]
+    """(user's id, chat's id): a question for someone else's chat waits for nothing of theirs. None yet for a new chat."""
+
+
+@attrs.define(eq=False)
+class Run:
+    """One answer being generated."""
+
+    ask: Ask
+    conversation: Conversation
+    answer: Answer
+    language: Language
+    chat_id: str | None
+    title: str = ""
+    title_waited: bool = False
+    """The first chunk waits for the title no more."""
+    to_flush: bool = False
+    kept: bool = False
+
+
+class Runs:
+    """Mailbox: questions; full, or with `runs_max` of them accepted, means a clear `bot_error`."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox[Ask],
+        ledger_mailbox: Mailbox[ledger.Request],
+        pool: Pool,
+        assistant: Assistant,
+        settings: OpenAI,
+        *,
+        require_token: bool,
+    ) -> None:
+        self._mailbox = mailbox
+        self._ledger = ledger_mailbox
+        self._pool = pool
+        self._assistant = assistant
+        self._settings = settings
+        self._require_token = require_token
+        self._reset()
+
+    def on_event(self, client: Client, name: str, args: list[object], ack: Ack | None) -> None:
+        """For the sessions: takes `message`, ignores every other event. Never raises, never waits."""
+        if name != "message":
+            return
+        question = parse(args, self._settings.question_max_chars)
+        if isinstance(question, Trouble):
+            _refuse(client, ack, question, Language.INDONESIAN)
+        elif trouble := self._wrong_asker(client, question):
+            _refuse(client, ack, trouble, language_of(question.text))
+        else:
+            try:
+                self._mailbox.post(Ask(question, client, ack))
+            except EllaraError as error:
+                _refuse(client, ack, trouble_of(error), language_of(question.text))
+
+    def on_leave(self, client: Client) -> None:
+        """For the sessions. What was asked goes on, unheard."""
+        self._showing.pop(client.id, None)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until the mailbox is closed and every accepted question has its end."""
+        self._reset()
+        async with trio.open_nursery() as flusher:
+            flusher.start_soon(self._flush)
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                async for ask in self._mailbox:
+                    self._accept(ask, nursery)
+            flusher.cancel_scope.cancel()
+
+    def _reset(self) -> None:
+        self._accepted = 0
+        self._conversations: dict[tuple[str, str], Conversation] = {}
+        self._showing: dict[str, Conversation] = {}
+        """Client's id → the one conversation its page shows: events of any other would mix the texts."""
+        self._unflushed: list[Run] = []
+        self._flush_bell = Bell()
+
+    def _wrong_asker(self, client: Client, question: Question) -> Trouble | None:
+        if client.user_id is None:
+            return Trouble.SIGN_IN if self._require_token else None
+        return Trouble.OTHER_USER if client.user_id != question.user_id else None
+
+    def _accept(self, ask: Ask, nursery: trio.Nursery) -> None:
+        keys = [(ask.question.user_id, ask.question.chat_id)] if ask.question.chat_id is not None else []
+        conversation = self._conversations.get(keys[0]) if keys else None
+        if self._accepted >= self._settings.runs_max:
+            _refuse(ask.client, ask.ack, Trouble.BUSY, language_of(ask.question.text))
+            return
+        if conversation is None:
+            conversation = Conversation(deque(), keys)
+            self._conversations.update(dict.fromkeys(keys, conversation))
+            nursery.start_soon(self._converse, conversation, nursery)
+        elif len(conversation.waiting) >= WAITING_MAX:
+            _refuse(ask.client, ask.ack, Trouble.CHAT_BUSY, language_of(ask.question.text))
+            return
+        self._accepted += 1
+        conversation.waiting.append(ask)
+        if ask.client.connected:  # else it has left, and will not leave again
+            self._showing[ask.client.id] = conversation
+
+    async def _converse(self, conversation: Conversation, nursery: trio.Nursery) -> None:
+        try:
+            while conversation.waiting:
+                run = self._new_run(conversation.waiting.popleft(), conversation)
+                await contain(partial(self._run, run, nursery), "run", lambda: None)
+                self._accepted -= 1
+        finally:
+            for key in conversation.keys:
+                del self._conversations[key]
+            for ask in conversation.waiting:
+                _refuse(ask.client, ask.ack, Trouble.STOPPING, language_of(ask.question.text))
+
+    def _new_run(self, ask: Ask, conversation: Conversation) -> Run:
+        def tell(event: str, *args: object) -> None:
+            if self._showing.get(ask.client.id) is conversation:
+                ask.client.emit(event, *args)
+
+        answer = Answer(tell)
+        if ask.question.chat_id is not None:
+            answer.announce()  # an old chat's page knows its title and id
+        return Run(ask, conversation, answer, language_of(ask.question.text), ask.question.chat_id)
+
+    async def _run(self, run: Run, nursery: trio.Nursery) -> None:
+        started = trio.current_time()
+        outcome: Trouble | Fault | None = None
+        with RUNS_OPEN.track_inprogress():
+            try:
+                await self._answer(run, nursery)
+            except EllaraError as error:
+                outcome = Trouble.UNKNOWN_USER if isinstance(error, Refused) and run.chat_id is None else trouble_of(error)
+                log.warning("answer failed", kind=outcome, chat=run.chat_id, reason=error.message)
+            finally:
+                if not run.answer.ended:
+                    cancelled = trio.current_effective_deadline() == -inf
+                    outcome = outcome or (Trouble.STOPPING if cancelled else Trouble.BROKEN)
+                    await self._fail(run, outcome)
+                RUNS.labels(outcome=outcome or "completed").inc()
+        log.info(
+            "answer ended", outcome=outcome or "completed", chat=run.chat_id, seconds=round(trio.current_time() - started, 3)
+        )
+
+    async def _answer(self, run: Run, nursery: trio.Nursery) -> None:
+        messages = await self._open_chat(run, nursery) if run.chat_id is None else await self._ask_in(run, run.chat_id)
+        if run.ask.ack is not None:
+            run.ask.ack({"ok": True, "chatId": run.chat_id, "messageId": messages[-1].id})
+        await self._assistant.answer(messages, run.ask.question.user_id, partial(self._hear, run))
+        await self._keep(run)
+        self._announce(run)
+        run.answer.end(messages[-1].chat_id, run.ask.question.chat_id is None)
+
+    async def _open_chat(self, run: Run, nursery: trio.Nursery) -> Sequence[Message]:
+        question = run.ask.question
+        title = plain_title(question.text)
+        run.title = title or cut_title(question.text)
+        chat, message = await ledger.open_chat(self._ledger, question.user_id, run.title, question.text)
+        run.chat_id = chat.id
+        key = (question.user_id, chat.id)
+        run.conversation.keys.append(key)
+        self._conversations[key] = run.conversation
+        if title is not None:
+            self._announce(run)
+        else:
+            nursery.start_soon(contain, partial(self._entitle, run, chat.id), "title", lambda: None)
+        return [message]
+
+    async def _ask_in(self, run: Run, chat_id: str) -> Sequence[Message]:
+        question = run.ask.question
+        async with self._pool.connection() as connection:
+            chat = await find_chat(connection, chat_id)
+            if chat is None or chat.user_id != question.user_id:
+                raise NotFound("Chat not found")
+            messages = await list_messages(connection, chat_id)
+        message = await ledger.append(self._ledger, chat_id, Speaker.USER, question.text)
+        return [*messages, message]
+
+    async def _entitle(self, run: Run, chat_id: str) -> None:
+        """Beside the answer: the model's title, stored before it is told."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_for_title, run)
+            title = await self._assistant.title(run.ask.question.text)
+            if title is not None:
+                try:
+                    await ledger.retitle(self._ledger, chat_id, title)
+                    run.title = title
+                except EllaraError as error:  # the chat keeps the title it has
+                    log.warning("title not stored", chat=chat_id, reason=error.message)
+            nursery.cancel_scope.cancel()
+        if run.answer.announced and run.title == title:
+            run.answer.retitle(title)
+        self._announce(run)
+
+    async def _wait_for_title(self, run: Run) -> None:
+        await trio.sleep(self._settings.title_wait_ms / 1000)
+        run.title_waited = True
+        if run.answer.waiting:
+            self._announce(run)
+
+    def _announce(self, run: Run) -> None:
+        if not run.answer.announced:
+            run.answer.announce(run.chat_id, run.title)
+            self._want_flush(run)
+
+    def _hear(self, run: Run, text: str) -> None:
+        run.answer.add(text)
+        if run.title_waited:
+            self._announce(run)
+        self._want_flush(run)
+
+    def _want_flush(self, run: Run) -> None:
+        if not run.to_flush and run.answer.announced:
+            run.to_flush = True
+            self._unflushed.append(run)
+            self._flush_bell.ring()
+
+    async def _flush(self) -> None:
+        """Each turn of the loop, for all answers: what came in one turn leaves as one chunk, so under load a delta costs less."""
+        while True:
+            await self._flush_bell.heard()
+            runs, self._unflushed = self._unflushed, []
+            for run in runs:
+                run.to_flush = False
+                run.answer.flush()
+
+    async def _keep(self, run: Run) -> None:
+        """Stores what came of the answer, once."""
+        if run.kept or run.chat_id is None or not run.answer.text:
+            return
+        for pause_s in (*LEDGER_PAUSES_S, None):
+            try:
+                run.kept = True  # once it is posted it is stored, also if this wait is cancelled
+                await ledger.append(self._ledger, run.chat_id, Speaker.ASSISTANT, run.answer.text)
+                return
+            except (Busy, Interrupted):  # nothing of it stands
+                run.kept = False
+                if pause_s is None:
+                    raise
+            await trio.sleep(pause_s)
+
+    async def _fail(self, run: Run, trouble: Trouble | Fault) -> None:
+        """What was shown stays, as the answer; then the one `bot_error`."""
+        with trio.move_on_after(KEEP_S, shield=True):
+            try:
+                await self._keep(run)
+            except EllaraError as error:
+                log.error("partial answer lost", chat=run.chat_id, reason=error.message)
+        if run.chat_id is not None:
+            self._announce(run)
+        sentence = phrase(trouble, run.language)
+        if run.ask.ack is not None:
+            run.ask.ack({"ok": False, "message": sentence})
+        run.answer.fail(sentence)
+
+
+def _refuse(client: Client, ack: Ack | None, trouble: Trouble | Fault, language: Language) -> None:
+    sentence = phrase(trouble, language)
+    if ack is not None:
+        ack({"ok": False, "message": sentence})
+    client.emit("bot_error", sentence)

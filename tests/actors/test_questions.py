@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ellara.actors.phrases import Trouble
+from ellara.actors.questions import Question, parse
+
+PAYLOAD = {"question": "Apa kabar?", "userId": "ani"}
+
+
+@pytest.mark.parametrize("chat_id", [{}, {"chatId": None}, {"chatId": ""}])
+def test_no_chat_id_begins_a_chat(chat_id: dict[str, object]) -> None:
+    for payload in (PAYLOAD | chat_id, json.dumps(PAYLOAD | chat_id)):
+        assert parse([payload], 100) == Question("Apa kabar?", "ani", None)
+
+
+def test_a_chat_id_goes_on_with_that_chat_and_other_fields_are_ignored() -> None:
+    assert parse([PAYLOAD | {"chatId": "c1", "clientMessageId": 7}, "more"], 100) == Question("Apa kabar?", "ani", "c1")
+
+
+@pytest.mark.parametrize("field", ["question", "userId"])
+@pytest.mark.parametrize("value", [None, "", ...])
+def test_question_and_user_are_required(field: str, value: object) -> None:
+    payload = {name: text for name, text in PAYLOAD.items() if name != field} | ({} if value is ... else {field: value})
+    assert parse([payload], 100) is Trouble.QUESTION_MISSING
+
+
+def test_a_blank_question_is_none() -> None:
+    assert parse([PAYLOAD | {"question": " \n "}], 100) is Trouble.QUESTION_MISSING
+
+
+def test_a_question_has_a_longest_length() -> None:
+    assert parse([PAYLOAD | {"question": "x" * 100}], 100) == Question("x" * 100, "ani", None)
+    assert parse([PAYLOAD | {"question": "x" * 101}], 100) is Trouble.QUESTION_TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        [None],
+        [7],
+        [[]],
+        ["not json"],
+        ["[]"],
+        ['"x"'],
+        ["\ud800"],
+        ["[" * 100_000],
+        [PAYLOAD | {"question": 7}],
+        [PAYLOAD | {"chatId": 7}],
+        [PAYLOAD | {"userId": {}}],
+        [PAYLOAD | {"question": "a\0b"}],
+        [PAYLOAD | {"question": "a\ud800b"}],
+        [PAYLOAD | {"userId": "a\0"}],
+        [PAYLOAD | {"chatId": "a\0"}],
+        [PAYLOAD | {"chatId": "x" * 1_000}],
+        [b"bytes"],
+    ],
+)
+def test_what_cannot_be_read_or_stored_is_refused(args: list[object]) -> None:
+    assert parse(args, 100) is Trouble.MALFORMED
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(
+    st.lists(JSON, max_size=2) | st.lists(st.dictionaries(st.sampled_from(["question", "userId", "chatId"]), JSON), max_size=2)
+)
+def test_any_arguments_are_a_question_or_a_trouble(args: list[object]) -> None:
+    assert isinstance(parse(args, 100), Question | Trouble)
