@@ -228,7 +228,10 @@ class Engine:
                 )
             if gas < unsigned.intrinsic_gas:
                 raise RpcError(f"intrinsic gas too low: have {gas}, want {unsigned.intrinsic_gas}")
-            return state.apply_transaction(SpoofTransaction(unsigned, from_=sender))  # type: ignore[arg-type]  # as py-evm itself
+            try:
+                return state.apply_transaction(SpoofTransaction(unsigned, from_=sender))  # type: ignore[arg-type]  # as py-evm itself
+            except ValidationError as error:  # such as init code beyond its limit
+                raise RpcError(str(error)) from None
 
     def _build(self, transactions: Sequence[SignedTransactionAPI], now_s: int, balances_wei: Mapping[bytes, int]) -> Mined:
         header = self._chain.create_header_from_parent(
