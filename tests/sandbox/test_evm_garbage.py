@@ -21,7 +21,23 @@ QUANTITIES = st.integers(0, 2**256 - 1).map(hex) | st.sampled_from(["0x0", "0x1"
 BLOCKS = st.sampled_from(["latest", "earliest", "pending", "safe", "finalized", "0x1", "0x2", "0xff"])
 DATA = st.binary(max_size=40).map(lambda content: "0x" + content.hex())
 FIELDS = st.sampled_from(
-    "from to data input value gas gasPrice fromBlock toBlock blockHash blockNumber address topics native count".split()
+    [
+        "from",
+        "to",
+        "data",
+        "input",
+        "value",
+        "gas",
+        "gasPrice",
+        "fromBlock",
+        "toBlock",
+        "blockHash",
+        "blockNumber",
+        "address",
+        "topics",
+        "native",
+        "count",
+    ]
 )
 VALUES: st.SearchStrategy[Json] = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 300) | st.floats() | st.text(max_size=4) | ACCOUNTS | QUANTITIES | BLOCKS | DATA,
