@@ -20,28 +20,11 @@ ACCOUNTS = st.sampled_from(["0x" + each.hex() for each in (PAYMENT, ORACLE, PAYE
 QUANTITIES = st.integers(0, 2**256 - 1).map(hex) | st.sampled_from(["0x0", "0x1", "0x5208", "0x", "0x00"])
 BLOCKS = st.sampled_from(["latest", "earliest", "pending", "safe", "finalized", "0x1", "0x2", "0xff"])
 DATA = st.binary(max_size=40).map(lambda content: "0x" + content.hex())
-FIELDS = st.sampled_from(
-    [
-        "from",
-        "to",
-        "data",
-        "input",
-        "value",
-        "gas",
-        "gasPrice",
-        "fromBlock",
-        "toBlock",
-        "blockHash",
-        "blockNumber",
-        "address",
-        "topics",
-        "native",
-        "count",
-    ]
-)
+MESSAGE_FIELDS = st.sampled_from(["from", "to", "data", "input", "value", "gas", "gasPrice"])
+OTHER_FIELDS = st.sampled_from(["fromBlock", "toBlock", "blockHash", "blockNumber", "address", "topics", "native", "count"])
 VALUES: st.SearchStrategy[Json] = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 300) | st.floats() | st.text(max_size=4) | ACCOUNTS | QUANTITIES | BLOCKS | DATA,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MESSAGE_FIELDS | OTHER_FIELDS, inner, max_size=5),
     max_leaves=10,
 )
 METHODS = sorted({*ethapi.METHODS, *devapi.METHODS} - {"dev_mine", "dev_reorg"})  # those two take what they are told
