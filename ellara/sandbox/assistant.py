@@ -11,7 +11,6 @@ import secrets
 import time
 from functools import partial
 
-import attrs
 import msgspec
 import trio
 
@@ -31,10 +30,10 @@ from ellara.sandbox.assistant_requests import (
     read,
 )
 from ellara.sandbox.assistant_stream import Stream
+from ellara.sandbox.assistant_strikes import Strikes, strike, strike_title
 from ellara.sandbox.http import HOST, Request, Response, serve
 
 REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE = 10_000, 2_000_000
-TRIES_MAX = 1_000
 EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
 
 
@@ -62,7 +61,7 @@ class Assistant:
         self._api_key, self._word_delay_ms = api_key, word_delay_ms
         self.memory, self.stats = Memory(), Stats()
         self._active = 0
-        self._tries: dict[str, int] = {}  # question → requests already struck by its fault
+        self._strikes = Strikes()
 
     async def handle(self, request: Request, response: Response) -> None:
         self.stats.retries += request.headers.get("x-stainless-retry-count", "0") != "0"
@@ -130,7 +129,7 @@ class Assistant:
         self.stats.deprecated["user"] += wanted.user is not None
         context = [*self.memory.before(wanted), *wanted.items]
         made = generate(wanted, context, self.memory.keeps, int(time.time()))
-        if wanted.stream and await self._struck_before(made.steering, response):
+        if wanted.stream and await self._struck(made.steering, response):
             return
         self.memory.lock(wanted, locked=True)
         try:
@@ -141,7 +140,7 @@ class Assistant:
     async def _answer(self, made: Generation, response: Response) -> None:
         """The whole response at once, after the time that its words would take."""
         if wants_title(made.request.instructions, stream=False):
-            await self._title_fault(made.steering)
+            await self._strike_title(made.steering)
             await trio.sleep(made.words * self._word_delay_ms / 1000)
         else:
             await trio.sleep(((made.steering.ttft or 0) + made.words * self._delay_ms(made.steering)) / 1000)
@@ -175,50 +174,18 @@ class Assistant:
     def _delay_ms(self, by: Steering) -> int:
         return self._word_delay_ms if by.delay is None else by.delay
 
-    async def _struck_before(self, by: Steering, response: Response) -> bool:
+    async def _struck(self, by: Steering, response: Response) -> bool:
         """Whether a fault has taken the place of the stream."""
-        if by.fault is None:
+        fault = by.fault
+        if fault is None or not self._strikes.due(by.clean, fault):
             return False
-        if by.fault.kind == "slow-headers":
-            await trio.sleep((by.fault.count or faults.SLOW_HEADERS_MS) / 1000)
-        if by.fault.kind not in faults.BEFORE or not self._strikes(by):
-            return False
-        self.stats.faults[by.fault.kind] += 1
-        match by.fault.kind:
-            case "hang":
-                await trio.sleep_forever()
-            case "reset":
-                response.abort()
-            case kind if kind in faults.PAGES:
-                await response.send(faults.PAGES[kind], faults.HTML, "text/html", self._headers(faults.PAGES[kind]))
-            case kind:
-                raise faults.refusal(kind, time.time())
-        return True
+        self.stats.faults[fault.kind] += 1
+        return await strike(fault, response, self._headers)
 
-    def _strikes(self, by: Steering) -> bool:
-        """Whether the question's fault still strikes: with a count only its first requests."""
-        if by.fault is None or by.fault.count is None:
-            return True
-        tries = self._tries.pop(by.clean, 0) + 1
-        if tries > by.fault.count:
-            return False
-        self._tries[by.clean] = tries
-        if len(self._tries) > TRIES_MAX:
-            del self._tries[next(iter(self._tries))]
-        return True
-
-    async def _title_fault(self, by: Steering) -> None:
-        fault = by.title_fault
-        if fault is None:
-            return
-        self.stats.faults[f"title {fault.kind}"] += 1
-        match fault.kind:
-            case "slow":
-                await trio.sleep((fault.count or faults.SLOW_HEADERS_MS) / 1000)
-            case "hang":
-                await trio.sleep_forever()
-            case kind if kind in faults.REFUSALS:
-                raise faults.refusal(kind, time.time())
+    async def _strike_title(self, by: Steering) -> None:
+        if by.title_fault is not None:
+            self.stats.faults[f"title {by.title_fault.kind}"] += 1
+            await strike_title(by.title_fault)
 
     async def _complete_chat(self, request: Request, response: Response) -> None:
         """A title, or an answer without tools; streams are not told this way."""
@@ -229,7 +196,7 @@ class Assistant:
         told = " ".join(message.text for message in wanted.messages if message.role in ("system", "developer"))
         question = Asked(steering(next((each.text for each in reversed(wanted.messages) if each.role == "user"), "")))
         if titled := wants_title(told, stream=False):
-            await self._title_fault(question.steering)
+            await self._strike_title(question.steering)
         text = title(question.question, question.language) if titled else answer(question)
         await trio.sleep(len(text.split()) * self._word_delay_ms / 1000)
         await self._send(response, 200, _completion(wanted.model, text))
@@ -253,7 +220,7 @@ class Assistant:
         ]
 
     def _counted(self, *, reset: bool) -> Json:
-        shown: Json = attrs.asdict(self.stats)
+        shown: Json = msgspec.to_builtins(self.stats)
         shown |= {"activeStreams": self._active, "conversations": len(self.memory.conversations)}
         if reset:
             self.stats = Stats()

@@ -46,7 +46,8 @@ _DELTA = re.compile(r"\s*[!-~]{1,8}|\s*\S|\s+")
 """A word, cut after 8 characters; what is not ASCII goes one code point at a time, so emoji and marks are cut too."""
 
 TITLE_WORDS, TITLE_MAX_CHARS, QUOTE_MAX_CHARS, TOLD_ROWS = 6, 60, 300, 5
-STEERED_SIZE = 5
+STEERED_SIZE, STEERED_MAX_CHUNKS, STEERED_MAX_CHARS = 5, 20_000, 2_000_000
+"""A marker must not fill the memory of the process that hosts the stand-in."""
 
 
 @attrs.frozen
@@ -149,8 +150,8 @@ def pieces(text: str, by: Steering) -> list[str]:
     size = max(1, STEERED_SIZE if by.size is None else by.size)
     if by.chunks is None:
         return [text[start : start + size] for start in range(0, len(text), size)]
-    count = max(1, by.chunks)
-    size = max(size, -(-len(text) // count))
+    count = min(max(1, by.chunks), STEERED_MAX_CHUNKS)
+    size = max(min(size, STEERED_MAX_CHARS // count), -(-len(text) // count))
     filled = text + "".join(islice(cycle(FILLER), count * size - len(text)))
     return [filled[start : start + size] for start in range(0, count * size, size)]
 

@@ -66,7 +66,7 @@ HEADERS = {
 }
 PAGES = {"502-html": 502, "503-html": 503, "wrong-type": 200}
 """Answered with an HTML page."""
-BEFORE = frozenset({*REFUSALS, *PAGES, "hang", "reset"})
+BEFORE = frozenset({*REFUSALS, *PAGES, "hang", "reset", "slow-headers"})
 """Strike a request as a whole."""
 
 
@@ -151,4 +151,4 @@ _ENDINGS: Mapping[str, Callable[[Events], list[Frame]]] = {
 }
 """Faults that end a stream, and the frames that do it."""
 STREAMED = frozenset({*_ENDINGS, "incomplete", "filter", "bad-json", "huge", "refusal", "twice", "open", "odd"})
-KINDS = BEFORE | STREAMED | {"slow-headers", "unknown-tool", "bad-args", "endless-tools"}
+KINDS = BEFORE | STREAMED | {"unknown-tool", "bad-args", "endless-tools"}

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TypeVar
 
 import attrs
+from msgspec import Struct, field
 
 from ellara.sandbox.assistant_checks import check_items, check_items_max
 from ellara.sandbox.assistant_events import Json, new_id
@@ -39,35 +40,34 @@ class Stored:
     """The conversation up to and with the response."""
 
 
-@attrs.define
-class Stats:
-    """Counts since the start, or since `/_stats?reset`; the names are the independent fake's where it has them."""
+class Stats(Struct, rename="camel"):
+    """Counts since the start, or since `/_stats?reset`; in JSON the names are the independent fake's, where it has them."""
 
-    requests: Counter[str] = attrs.field(factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
     """By method and route."""
-    statuses: Counter[str] = attrs.field(factory=Counter)
-    faults: Counter[str] = attrs.field(factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     retries: int = 0
     """Requests that the SDK says it sends again."""
-    deprecated: Counter[str] = attrs.field(factory=Counter)
+    deprecated: Counter[str] = field(default_factory=Counter)
     """Parameters that still work, but not for long."""
     streams: int = 0
-    streamsDone: int = 0
+    streams_done: int = 0
     """Their terminal event was sent."""
-    streamsAborted: int = 0
+    streams_aborted: int = 0
     """The client left before."""
-    streamsFailed: int = 0
+    streams_failed: int = 0
     """Ended by a fault without a terminal event."""
     chunks: int = 0
 
     def end_stream(self, *, told: bool, left: bool) -> None:
         """`told`: the terminal event was sent. `left`: the client went away."""
         if told:
-            self.streamsDone += 1
+            self.streams_done += 1
         elif left:
-            self.streamsAborted += 1
+            self.streams_aborted += 1
         else:
-            self.streamsFailed += 1
+            self.streams_failed += 1
 
 
 class Memory:

@@ -116,3 +116,9 @@ def test_any_json_is_read_or_refused(value: object) -> None:
     for body in (value, {"model": "gpt-4o", "input": value}, {"model": "gpt-4o", "input": [value], "tools": value}):
         with suppress(Refusal):
             read(msgspec.json.encode(body), "application/json", ResponseRequest)
+
+
+def test_markers_cannot_ask_for_more_than_memory_holds() -> None:
+    found = pieces("Hai", steering("[chunks:9999999][size:9999999]"))
+    assert len(found) <= 20_000
+    assert sum(map(len, found)) <= 2_000_000
