@@ -131,7 +131,7 @@ class OpenAI:
         default=(Model("gpt-4o-mini"), Model("gpt-6-luna", reasoning_effort="none")), validator=attrs.validators.min_len(1)
     )
     title_wait_ms: int = attrs.field(default=400, validator=_between(0, 10_000))
-    prompt_file: str = "config/prompt.md"
+    prompt_file: str = ""
     question_max_chars: int = attrs.field(default=16_000, validator=_between(1, 1_000_000))
     transcript_max_tokens: int = attrs.field(default=24_000, validator=_between(500, 1_000_000))
     answer_max_tokens: int = attrs.field(default=4_096, validator=_between(16, 200_000))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "ellara"
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"daemon"},
+    {"daemon", "tour"},
     {"web"},
     {"actors"},
     {"storage", "chain", "llm", "sandbox"},
@@ -44,7 +44,7 @@ HOMES = {
     "h11": {"sandbox", "web"},
     "wsproto": {"web"},
     "openai": {"llm"},
-    "httpx2": {"llm", "chain", "cli"},
+    "httpx2": {"llm", "chain", "tour"},
     "jwt": {"auth"},
     "structlog": {"log"},
     "prometheus_client": {"metrics", "web"},

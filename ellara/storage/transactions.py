@@ -41,7 +41,7 @@ async def list_transactions(connection: Connection, user_id: str, page: Page) ->
 FIND_TRANSACTIONS = """
 SELECT id, user_id, amount, type, status, tx_hash, created_at FROM ellara.transactions
 WHERE user_id = %(user_id)s AND (%(pattern)s::text IS NULL OR tx_hash COLLATE "C" ILIKE %(pattern)s)
-  AND (%(status)s::text IS NULL OR status = %(status)s::ellara.transaction_status)
+  AND (%(status)s::text IS NULL OR status::text = %(status)s)
 ORDER BY created_at DESC, id DESC LIMIT %(take)s
 """
 

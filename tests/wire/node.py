@@ -84,6 +84,15 @@ class JsClient:
                     return args
             self._read_line(event)
 
+    def hears_any(self, socket: str = "socket") -> tuple[str, list[object]]:
+        """Waits for the next event of any name."""
+        while True:
+            for number, (where, heard, args) in enumerate(self._heard):
+                if where == socket:
+                    del self._heard[number]
+                    return heard, args
+            self._read_line("event")
+
     def _read_line(self, event: str) -> None:
         assert self._process.stdout is not None
         watchdog = threading.Timer(HEAR_S, self._process.kill)

@@ -1,0 +1,203 @@
+"""The composition root: makes mailboxes and actors, starts them in order, stops them in reverse.
+
+Knows every room and does no work of its own. Started from below: stand-ins, database, ledger, chain, answers, sessions, and the
+front last, once all that it serves is there. Stopped from above: no new connections, running answers end, sockets are closed at
+the transport, settler and ledger empty their mailboxes; cancellation is the deadline behind each step.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from ellara.actors.heads import Heads
+from ellara.actors.ledger import Ledger
+from ellara.actors.runs import Runs
+from ellara.actors.settler import Settler
+from ellara.auth.tokens import Tokens
+from ellara.chain.rpc import open_rpc
+from ellara.errors import CannotStart
+from ellara.llm.assistant import Assistant
+from ellara.llm.client import open_client
+from ellara.llm.tools import cek_transaksi
+from ellara.log import get_logger
+from ellara.mailbox import Mailbox
+from ellara.model import Transaction, TransactionStatus, utc_now
+from ellara.sandbox import stand_ins
+from ellara.settings import Settings
+from ellara.storage.migrate import migrate, pending_migrations
+from ellara.storage.pool import Pool
+from ellara.storage.transactions import find_transactions
+from ellara.supervision import RestartLimit, Run, supervise
+from ellara.web.app import Parts, build
+from ellara.web.serve import serve_http
+from ellara.web.socketio import SocketIO
+
+log = get_logger(__name__)
+
+Say = Callable[[str], None]
+
+SHIPPED_PROMPT = Path(__file__).parent.parent / "config" / "prompt.md"
+
+RECURSION_MAX = 12_000
+"""py_ecc, which comes with web3, raises it to 100 000 when imported: JSON nested so deep then overflows the decoder's C stack."""
+
+LEDGER_CALLS_MAX, SETTLER_CALLS_MAX, QUESTIONS_MAX = 1_024, 512, 1_024
+
+
+async def run(settings: Settings, home: Path, say: Say) -> None:
+    """Serves until SIGTERM or SIGINT; a second signal cuts short. Relative paths in `settings` start at `home`.
+
+    Raises `CannotStart` when it cannot be served with these settings, `GaveUp` when an actor keeps crashing.
+    """
+    state_dir = home / settings.sandbox.state_dir
+    stop = trio.Event()
+    async with trio.open_nursery() as lowest:
+        await lowest.start(_watch_signals, stop, lowest.cancel_scope)
+        complete, lines = await stand_ins.start(lowest, settings, state_dir)
+        await _serve(complete, _prompt(home, settings.openai.prompt_file), stop, lambda url: _announce(say, url, lines))
+        lowest.cancel_scope.cancel()
+
+
+async def migrate_only(settings: Settings, only_tell: bool, say: Say) -> None:
+    """For `ellara migrate`. Raises `CannotStart` when no database is configured, or the one there is refused."""
+    if not settings.database.url:
+        raise CannotStart("database.url: expected the URL of a database; the sandbox migrates its own when it starts")
+    names = await pending_migrations(settings.database) if only_tell else await migrate(settings.database)
+    verb = "to run" if only_tell else "ran"
+    say("\n".join(f"{verb}: {name}" for name in names) or "nothing to do: the database is of this version")
+
+
+async def _serve(settings: Settings, prompt: str, stop: trio.Event, ready: Callable[[str], None]) -> None:
+    await migrate(settings.database)
+    pool = Pool(settings.database)
+    rpc = await open_rpc(settings.chain.rpc_url, settings.chain)
+    tokens = Tokens(settings.auth.jwt_secret, settings.auth.token_ttl_s)
+    async with open_client(settings.openai) as client, trio.open_nursery() as nursery:
+        limit = RestartLimit(settings.supervision.restarts_max, settings.supervision.period_s)
+        start = partial(_Part.start, nursery, limit)
+
+        ledger_box = Mailbox[Any]("ledger", LEDGER_CALLS_MAX)
+        ledger = await start("ledger", Ledger(ledger_box, pool).run, ledger_box.close)
+
+        heads_actor = Heads(rpc, settings.chain)
+        heads = await start("heads", heads_actor.run, heads_actor.stop)
+        settler_box = Mailbox[Any]("settler", SETTLER_CALLS_MAX)
+        settler_actor = Settler(
+            settler_box, pool, rpc, settings.chain, heads_actor, new_chain_allowed=settings.profile == "sandbox"
+        )
+        settler = await start("settler", settler_actor.run, settler_box.close)
+
+        assistant = Assistant(client, prompt, [cek_transaksi(partial(_find_transactions, pool))], settings.openai)
+        runs_box = Mailbox[Any]("runs", QUESTIONS_MAX)
+        runs_actor = Runs(runs_box, ledger_box, pool, assistant, settings.openai, require_token=settings.socket.require_token)
+        runs = await start("runs", runs_actor.run, runs_box.close)
+
+        sockets = SocketIO(
+            settings.socket,
+            settings.server.cors_origins,
+            nursery,
+            authenticate=partial(_authenticate, tokens),
+            on_event=runs_actor.on_event,
+            on_leave=runs_actor.on_leave,
+        )
+        sys.setrecursionlimit(RECURSION_MAX)
+        parts = Parts(pool, ledger_box, settler_box, tokens, settings.chain.settle_timeout_s, trio.current_time())
+        front = await start("front", *_front(settings, parts, sockets))
+        ready(front.value)
+
+        await stop.wait()
+        log.info("stopping")
+        with trio.move_on_after(settings.server.stop_s):
+            front.close()
+            await runs.stop(settings.server.stop_s / 2)
+            await sockets.close()
+            for part in (front, settler, heads, ledger):
+                await part.stop(settings.server.stop_s)
+        nursery.cancel_scope.cancel()
+    await rpc.close()
+    pool.close()
+    log.info("stopped")
+
+
+def _front(settings: Settings, parts: Parts, sockets: SocketIO) -> tuple[Run[str], Callable[[], None]]:
+    """How it runs, and how it is asked to take no more."""
+    app, closing = build(settings.server, parts, sockets), trio.Event()
+    return partial(serve_http, app, settings.server, closing, message_max_bytes=settings.socket.payload_max_bytes), closing.set
+
+
+@attrs.define(eq=False)
+class _Part:
+    """An actor under its supervisor, with a way to end it: asked first, then cancelled."""
+
+    close: Callable[[], None]
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _ended: trio.Event = attrs.field(factory=trio.Event)
+    value: Any = None
+    """What it was started with."""
+
+    @classmethod
+    async def start(
+        cls, nursery: trio.Nursery, limit: RestartLimit, name: str, run: Run[Any], close: Callable[[], None]
+    ) -> _Part:
+        part = cls(close)
+        part.value = await nursery.start(part._live, name, run, limit)
+        return part
+
+    async def stop(self, within_s: float) -> None:
+        self.close()
+        with trio.move_on_after(within_s):
+            await self._ended.wait()
+        self._scope.cancel()
+        await self._ended.wait()
+
+    async def _live(self, name: str, run: Run[Any], limit: RestartLimit, *, task_status: trio.TaskStatus[Any]) -> None:
+        try:
+            with self._scope:
+                await supervise(run, name, limit, task_status=task_status)
+        finally:
+            self._ended.set()
+
+
+async def _watch_signals(stop: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    """The first signal asks for an orderly stop, the second cuts everything short."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("signal", name=signal.Signals(number).name)
+            if stop.is_set():
+                scope.cancel()
+            stop.set()
+
+
+async def _find_transactions(
+    pool: Pool, user_id: str, take: int, status: TransactionStatus | None, search: str | None
+) -> Sequence[Transaction]:
+    async with pool.connection() as connection:
+        return await find_transactions(connection, user_id, take=take, status=status, search=search)
+
+
+def _authenticate(tokens: Tokens, handshake: Mapping[str, object]) -> str | None:
+    token = handshake.get("token")
+    return tokens.verify(str(token), utc_now()) if token else None
+
+
+def _prompt(home: Path, name: str) -> str:
+    file = home / name if name else SHIPPED_PROMPT
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotStart(f"openai.prompt_file: {file} cannot be read: {error}") from None
+
+
+def _announce(say: Say, url: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        say(line)
+    say(f"Ellara listens on {url}")
