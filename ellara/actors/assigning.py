@@ -49,6 +49,7 @@ class Assigner:
             try:
                 while await self._assign():
                     pass
+                await self._write_down_who_waits()
             except CommitUnclear:
                 raise  # a crash: the next incarnation reads what was committed
             except Unavailable as error:
@@ -73,6 +74,16 @@ class Assigner:
             return False
         await self._sign(batch, fees)
         return True
+
+    async def _write_down_who_waits(self) -> None:
+        waiting = [each for each in self._ready if each.settlement.state is SettlementState.RECEIVED]
+        if not waiting:
+            return
+        async with self._desk.pool.connection() as connection:
+            await settlements.mark_ready(connection, [each.settlement for each in waiting])
+        for each in waiting:
+            if each.settlement.state is SettlementState.RECEIVED:
+                each.move(SettlementState.READY)
 
     async def _sign(self, batch: list[OpenRound], fees: Fees) -> None:
         """Nonces, bytes and hashes are committed before anyone sees them; a crash before that leaves no trace of them."""

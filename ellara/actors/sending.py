@@ -135,7 +135,7 @@ class Sender:
         if not batch:
             return
         try:
-            async with self._desk.pool.transaction() as connection:
+            async with self._desk.pool.connection() as connection:
                 await settlements.mark_sent(connection, self._desk.ledger, batch)
         except Unavailable as error:
             log.warning("broadcasts not written down yet", error=error.message, broadcasts=len(batch))

@@ -270,13 +270,7 @@ class Settler:
             order_round.move(SettlementState.REJECTED, error.message)
             order_round.refuse(error)
             return
-        if not await insist(partial(self._mark_ready, order_round, native), order_round.hinder):
-            self.forget(order_round)
-            order_round.ended = True
-            order_round.refuse(Unavailable("This order is being settled; ask again for its transaction"))
-            return
         order_round.gas, order_round.settlement = gas, attrs.evolve(order_round.settlement, native=native)
-        order_round.move(SettlementState.READY)
         self._assigner.add(order_round)
 
     async def _simulate(self, settlement: Settlement) -> tuple[bool, int]:
@@ -291,10 +285,6 @@ class Settler:
     async def _reject(self, order_round: OpenRound, reason: str) -> bool:
         async with self._pool.connection() as connection:
             return await settlements.mark_rejected(connection, order_round.settlement, reason)
-
-    async def _mark_ready(self, order_round: OpenRound, native: bool) -> bool:
-        async with self._pool.connection() as connection:
-            return await settlements.mark_ready(connection, order_round.settlement, native=native)
 
 
 def _load_signer(key: Secret) -> Signer:

@@ -22,7 +22,7 @@ from ellara.chain.contract import settle_call
 from ellara.chain.rpc import Head
 from ellara.errors import Reverted, Unavailable
 from ellara.log import get_logger
-from ellara.model import Mined, Settlement, SettlementState
+from ellara.model import Hash32, Mined, Settlement, SettlementState
 from ellara.storage import settlements
 
 log = get_logger(__name__)
@@ -95,15 +95,14 @@ class Watcher:
         if any(each.settlement.state is SettlementState.LOST for each in rounds):
             final_count = await rpc.count(ledger.signer, max(head.number - confirmations + 1, 0))
         mined = await at_once([partial(self._mined, each, count) for each in rounds])
-        blocks = await self._blocks({its.block_number for its in mined if its is not None}, head)
+        hashes = await self._hashes({its.block_number for its in mined if its is not None}, head)
         known = await at_once([partial(self._known, each, count) for each in rounds])
         lowest = next((each for each in rounds if each.in_flight and each.newest.nonce >= count), None)
         looks = []
         for each, its, has in zip(rounds, mined, known, strict=True):
-            block = blocks.get(its.block_number) if its else None
             facts = Facts(
                 state=each.settlement.state,
-                mined=its if its and block and block.hash == its.block_hash else None,
+                mined=its if its and hashes[its.block_number] == its.block_hash else None,
                 confirmations=max(head.number - its.block_number + 1, 1) if its else 0,
                 used_up=each.newest.nonce < count,
                 used_up_finally=each.newest.nonce < final_count,
@@ -123,10 +122,12 @@ class Watcher:
         receipts = [await self._desk.rpc.receipt(attempt.tx_hash) for attempt in reversed(each.attempts)]
         return next((receipt for receipt in receipts if receipt is not None), None)
 
-    async def _blocks(self, numbers: set[int], head: Head) -> dict[int, Head | None]:
-        asked = sorted(numbers - {head.number})
-        found = await at_once([partial(self._desk.rpc.block, number) for number in asked])
-        return dict(zip(asked, found, strict=True)) | {head.number: head}
+    async def _hashes(self, numbers: set[int], head: Head) -> dict[int, Hash32 | None]:
+        """Which block the chain has at each height."""
+        found: dict[int, Hash32 | None] = {head.number: head.hash, head.number - 1: head.parent}
+        asked = sorted(numbers - found.keys())
+        blocks = await at_once([partial(self._desk.rpc.block, number) for number in asked])
+        return found | {number: block.hash if block else None for number, block in zip(asked, blocks, strict=True)}
 
     async def _known(self, each: OpenRound, count: int) -> bool | None:
         """Whether the node has the newest bytes. Asked at most once an interval, and not while the sender is at it."""
@@ -156,13 +157,17 @@ class Watcher:
             return
         ledger = self._desk.ledger
         async with self._desk.pool.transaction() as connection:
-            await settlements.mark_mined(connection, ledger, mined)
-            await settlements.mark_unmined(connection, [look.round.settlement for look in chosen[Next.UNMINED]])
-            await settlements.mark_lost(connection, [look.round.settlement for look in chosen[Next.LOST]])
-            await settlements.mark_final(connection, [look.ended for look in chosen[Next.FINAL] if look.ended])
-            await settlements.give_up_slots(connection, [look.round.settlement for look in chosen[Next.FREE]])
-            if chosen[Next.LOST]:
-                await settlements.adopt_signer(connection, ledger, looks[0].count)
+            if mined:
+                await settlements.mark_mined(connection, ledger, mined)
+            if ended := [look.ended for look in chosen[Next.FINAL] if look.ended]:
+                await settlements.mark_final(connection, ended)
+            if unmined := chosen[Next.UNMINED]:
+                await settlements.mark_unmined(connection, [look.round.settlement for look in unmined])
+            if lost := chosen[Next.LOST]:
+                await settlements.mark_lost(connection, [look.round.settlement for look in lost])
+                await settlements.adopt_signer(connection, ledger, lost[0].count)
+            if free := chosen[Next.FREE]:
+                await settlements.give_up_slots(connection, [look.round.settlement for look in free])
 
     async def _ended(self, look: Look) -> Settlement:
         """How a round ended whose block can no longer go. A failed transaction: the contract's state tells why."""

@@ -62,6 +62,8 @@ class Answer:
 
 
 REVERTED = re.compile(r"execution reverted|vm execution error|reverted 0x|vm exception while processing")
+BROKEN = re.compile(r"out of gas|gas required exceeds|invalid opcode|evm error")
+"""A call that ends without the contract's word: trying it again would not help either."""
 
 TABLE: dict[Outcome, tuple[str, ...]] = {
     Outcome.RATE_LIMITED: (
@@ -184,6 +186,11 @@ REVERT_CODE = 3
 def is_revert(error: RpcError) -> bool:
     """Whether the contract refused. Tested before any table: a revert's text is chosen by whoever wrote the contract."""
     return error.code == REVERT_CODE or any(REVERTED.search(text) for text in _texts(error))
+
+
+def is_broken_call(error: RpcError) -> bool:
+    """Whether a call or an estimate ran into its end: endless gas, an invalid instruction."""
+    return any(BROKEN.search(text) for text in _texts(error))
 
 
 def classify(error: RpcError) -> Outcome:

@@ -144,6 +144,7 @@ RECEIVE = """
 INSERT INTO ellara.settlement (chain, contract, order_hash, round, beneficiary, user_id, state)
 VALUES (%(chain)s, %(contract)s, %(order)s, %(round)s, %(beneficiary)s, %(user_id)s, 'received')
 ON CONFLICT DO NOTHING
+RETURNING id, order_hash, round, beneficiary, user_id, native, state, NULL, NULL, reason, created_at, updated_at
 """
 
 TRY_AGAIN = """
@@ -158,8 +159,8 @@ async def receive(
 ) -> Settlement:
     """Writes down what was asked; the insert alone decides between two that ask at once. Answers the order's newest round."""
     key = {"chain": ledger.chain, "contract": ledger.contract.raw, "order": order.raw}
-    await connection.run(RECEIVE, **key, round=round_number, beneficiary=beneficiary.raw, user_id=user_id)
-    row = await connection.row(FIND_NEWEST, **key)
+    row = await connection.row(RECEIVE, **key, round=round_number, beneficiary=beneficiary.raw, user_id=user_id)
+    row = row or await connection.row(FIND_NEWEST, **key)
     assert row is not None
     return _settlement(row)
 
@@ -170,8 +171,7 @@ async def try_again(connection: Connection, settlement: Settlement, beneficiary:
 
 
 MARK_READY = """
-UPDATE ellara.settlement SET state = 'ready', native = %(native)s, updated_at = now()
-WHERE id = %(id)s AND state IN ('received', 'ready')
+UPDATE ellara.settlement SET state = 'ready', updated_at = now() WHERE id = ANY(%(ids)s) AND state = 'received'
 """
 
 MARK_REJECTED = """
@@ -180,8 +180,9 @@ WHERE id = %(id)s AND state IN ('received', 'ready')
 """
 
 
-async def mark_ready(connection: Connection, settlement: Settlement, *, native: bool) -> bool:
-    return bool(await connection.run(MARK_READY, id=settlement.id, native=native))
+async def mark_ready(connection: Connection, waiting: Iterable[Settlement]) -> None:
+    """Simulated, and no nonce is free yet. Who gets one at once is never written down as ready."""
+    await connection.run(MARK_READY, ids=[settlement.id for settlement in waiting])
 
 
 async def mark_rejected(connection: Connection, settlement: Settlement, reason: str) -> bool:
@@ -193,21 +194,21 @@ UPDATE ellara.signer SET next_nonce = next_nonce + %(count)s WHERE chain = %(cha
 RETURNING next_nonce - %(count)s
 """
 
-OPEN_SLOTS = """
-INSERT INTO ellara.slot (chain, signer, nonce, settlement)
-SELECT %(chain)s, %(signer)s, * FROM unnest(%(nonces)s::bigint[], %(settlements)s::bigint[])
+MARK_SIGNED = """
+WITH signed AS (
+    SELECT * FROM unnest(%(settlements)s::bigint[], %(natives)s::boolean[], %(nonces)s::bigint[], %(tx_hashes)s::bytea[])
+        AS signed (id, native, nonce, tx_hash)
+), opened AS (
+    INSERT INTO ellara.slot (chain, signer, nonce, settlement) SELECT %(chain)s, %(signer)s, nonce, id FROM signed
+)
+UPDATE ellara.settlement s SET state = 'signed', native = signed.native, answered_hash = signed.tx_hash, updated_at = now()
+FROM signed WHERE s.id = signed.id AND s.state IN ('received', 'ready')
 """
 
 ADD_ATTEMPTS = """
 INSERT INTO ellara.attempt (chain, signer, nonce, seq, tx_hash, raw, fee_cap_wei, tip_wei, gas, created_block)
 SELECT %(chain)s, %(signer)s, * FROM unnest(%(nonces)s::bigint[], %(seqs)s::integer[], %(tx_hashes)s::bytea[], %(raws)s::bytea[],
     %(caps)s::numeric[], %(tips)s::numeric[], %(gases)s::bigint[], %(blocks)s::bigint[])
-"""
-
-MARK_SIGNED = """
-UPDATE ellara.settlement s SET state = 'signed', answered_hash = signed.tx_hash, updated_at = now()
-FROM unnest(%(settlements)s::bigint[], %(tx_hashes)s::bytea[]) AS signed (id, tx_hash)
-WHERE s.id = signed.id AND s.state IN ('received', 'ready')
 """
 
 
@@ -220,12 +221,18 @@ async def take_nonces(connection: Connection, ledger: Ledger, count: int) -> int
 
 async def mark_signed(connection: Connection, ledger: Ledger, signed: Sequence[tuple[Settlement, Attempt]]) -> bool:
     """Slots and bytes, in the transaction that took the nonces. False, and to be rolled back: not all were waiting for one."""
-    settlements = [settlement.id for settlement, _ in signed]
-    nonces = [attempt.nonce for _, attempt in signed]
-    await connection.run(OPEN_SLOTS, chain=ledger.chain, signer=ledger.signer.raw, nonces=nonces, settlements=settlements)
-    await add_attempts(connection, ledger, [attempt for _, attempt in signed])
-    tx_hashes = [attempt.tx_hash.raw for _, attempt in signed]
-    return await connection.run(MARK_SIGNED, settlements=settlements, tx_hashes=tx_hashes) == len(signed)
+    attempts = [attempt for _, attempt in signed]
+    moved = await connection.run(
+        MARK_SIGNED,
+        chain=ledger.chain,
+        signer=ledger.signer.raw,
+        settlements=[settlement.id for settlement, _ in signed],
+        natives=[settlement.native for settlement, _ in signed],
+        nonces=[attempt.nonce for attempt in attempts],
+        tx_hashes=[attempt.tx_hash.raw for attempt in attempts],
+    )
+    await add_attempts(connection, ledger, attempts)
+    return moved == len(signed)
 
 
 async def add_attempts(connection: Connection, ledger: Ledger, attempts: Sequence[Attempt]) -> None:
@@ -245,33 +252,32 @@ async def add_attempts(connection: Connection, ledger: Ledger, attempts: Sequenc
     )
 
 
-LOG_SENDINGS = """
-INSERT INTO ellara.send_log (chain, tx_hash, started_at, finished_at, outcome, code, message)
-SELECT %(chain)s, * FROM unnest(%(tx_hashes)s::bytea[], %(starts)s::timestamptz[], %(ends)s::timestamptz[], %(outcomes)s::text[],
-    %(codes)s::bigint[], %(texts)s::text[])
-"""
-
 MARK_SENT = """
+WITH sent AS (
+    INSERT INTO ellara.send_log (chain, tx_hash, started_at, finished_at, outcome, code, message)
+    SELECT %(chain)s, * FROM unnest(%(tx_hashes)s::bytea[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
+        %(outcomes)s::text[], %(codes)s::bigint[], %(texts)s::text[])
+    RETURNING tx_hash
+)
 UPDATE ellara.settlement s SET state = 'sent', updated_at = now()
-FROM ellara.slot JOIN ellara.attempt a USING (chain, signer, nonce)
-WHERE a.chain = %(chain)s AND a.tx_hash = ANY(%(tx_hashes)s) AND s.id = slot.settlement AND s.state = 'signed'
+FROM sent JOIN ellara.attempt a ON a.chain = %(chain)s AND a.tx_hash = sent.tx_hash
+    JOIN ellara.slot USING (chain, signer, nonce)
+WHERE s.id = slot.settlement AND s.state = 'signed'
 """
 
 
 async def mark_sent(connection: Connection, ledger: Ledger, sendings: Sequence[Sending]) -> None:
-    """signed → sent, whatever the node said; within a transaction of the caller."""
-    tx_hashes = [sending.tx_hash.raw for sending in sendings]
+    """signed → sent, whatever the node said."""
     await connection.run(
-        LOG_SENDINGS,
+        MARK_SENT,
         chain=ledger.chain,
-        tx_hashes=tx_hashes,
+        tx_hashes=[sending.tx_hash.raw for sending in sendings],
         starts=[sending.started_at for sending in sendings],
         ends=[sending.finished_at for sending in sendings],
         outcomes=[sending.outcome for sending in sendings],
         codes=[sending.code for sending in sendings],
         texts=[sending.text for sending in sendings],
     )
-    await connection.run(MARK_SENT, chain=ledger.chain, tx_hashes=tx_hashes)
 
 
 MARK_MINED = """
