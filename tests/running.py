@@ -21,6 +21,10 @@ SEED_VARIABLES = re.compile(
 )
 
 
+def without_seed_variables() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if not SEED_VARIABLES.match(name)}
+
+
 def folder_for_postgres(factory: pytest.TempPathFactory) -> Path:
     """A new folder that PostgreSQL's account may enter: pytest's own are for this user alone."""
     folder = factory.mktemp("daemon")

@@ -1,0 +1,83 @@
+"""The commands as an operator types them: what they print, and how they end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.running import ROOT, without_seed_variables
+
+
+def ellara(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ellara", *arguments]
+    environ = without_seed_variables() | environ
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_check_prints_every_value_and_where_it_came_from() -> None:
+    ended = ellara("check", PORT="9000", JWT_SECRET="hunter2-hunter2")
+    assert ended.returncode == 0
+    assert "server.port = 9000  (environment PORT)" in ended.stdout
+    assert "auth.jwt_secret = ***  (environment JWT_SECRET)" in ended.stdout
+    assert "chain.chain_id = 11155111  (ellara.toml)" in ended.stdout
+    assert "hunter2" not in ended.stdout + ended.stderr
+
+
+def test_check_names_all_faults_and_ends_with_78(tmp_path: Path) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text("[server]\nport = -1\nprot = 2\n")
+    ended = ellara("check", "--config", str(file))
+    assert ended.returncode == 78
+    assert ended.stderr.splitlines() == [
+        f"ellara: {file}: server.port: expected 0 to 65535, not -1",
+        f"ellara: {file}: server: unknown setting prot",
+    ]
+
+
+def test_serve_refuses_wrong_settings_before_anything_starts(tmp_path: Path) -> None:
+    ended = ellara("serve", "--config", str(tmp_path / "absent.toml"))
+    assert ended.returncode == 78
+    assert "cannot be read" in ended.stderr
+
+
+def test_an_env_file_beside_the_settings_is_read(tmp_path: Path) -> None:
+    (tmp_path / "ellara.toml").write_text("")
+    (tmp_path / ".env").write_text('PORT=7777\nJWT_SECRET="from the old backend"\n')
+    ended = ellara("check", "--config", str(tmp_path / "ellara.toml"))
+    assert f"server.port = 7777  ({tmp_path}/.env PORT)" in ended.stdout
+
+
+def test_the_production_file_wants_its_secrets_and_nothing_else(tmp_path: Path) -> None:
+    names = {
+        "DATABASE_URL": "postgresql://u@h/d",
+        "JWT_SECRET": "s" * 32,
+        "OPENAI_API_KEY": "sk-1",
+        "RPC_URL": "https://rpc.example",
+        "CONTRACT_OWNER_PRIVATE_KEY": "0x" + "ab" * 32,
+    }
+    assert ellara("check", "--config", "config/production.toml", **names).returncode == 0
+    bare = ellara("check", "--config", "config/production.toml")
+    assert bare.returncode == 78
+    assert len(bare.stderr.splitlines()) == len(names)
+
+
+def test_an_unreachable_database_is_a_clear_last_line(tmp_path: Path) -> None:
+    file = tmp_path / "ellara.toml"
+    file.write_text("")
+    ended = ellara("serve", "--config", str(file), DATABASE_URL="postgresql://127.0.0.1:9/none", PORT="0")
+    assert ended.returncode == 1
+    assert "database" in ended.stderr.splitlines()[-1].lower()
+    assert "Traceback" not in ended.stderr
+
+
+def test_migrate_without_a_database_says_what_to_give() -> None:
+    ended = ellara("migrate")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("ellara: database.url: expected the URL of a database")
+
+
+def test_try_without_a_daemon_says_how_to_start_one() -> None:
+    ended = ellara("try", "--url", "http://127.0.0.1:9")
+    assert ended.returncode == 1
+    assert "./scripts/serve" in ended.stderr
