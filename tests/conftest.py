@@ -19,6 +19,7 @@ from ellara.sandbox.postgres import run_postgres
 from ellara.settings import Database, Secret
 from ellara.storage.migrate import migrate
 from ellara.storage.pool import Pool
+from tests.line import Line
 
 
 def database_url(server_url: str, name: str) -> str:
@@ -95,3 +96,18 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
     pool = Pool(attrs.evolve(database, pool_wait_s=2.0))
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def line(database: Database) -> Line:
+    return Line(database)
+
+
+@pytest.fixture
+async def far_pool(line: Line, nursery: trio.Nursery) -> AsyncIterator[Pool]:
+    """A pool whose connections go over `line`."""
+    settings = await nursery.start(line.run)
+    pool = Pool(attrs.evolve(settings, pool_size=2, pool_wait_s=1.0, connect_timeout_s=1.0))
+    yield pool
+    pool.close()
+    nursery.cancel_scope.cancel()

@@ -73,6 +73,8 @@ class Target:
             parameters = {name: str(value) for name, value in conninfo_to_dict(text).items()}
         except psycopg.ProgrammingError as error:
             raise CannotStart(f"database.url is not a PostgreSQL address: {error}") from None
+        if not all(port.isdigit() for port in parameters.get("port", "").split(",") if port):
+            raise CannotStart("database.url is not a PostgreSQL address: its port is not a number")
         parameters |= {name: value for name, value in _security(asked).items() if name in known}
         limit = asked.get("connection_limit", "")
         return cls(
@@ -149,6 +151,18 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
             raise self._translated(error) from error
         assert row is not None
         return int(row[0])
+
+    async def commit(self) -> None:
+        try:
+            await super().commit()
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def rollback(self) -> None:
+        try:
+            await super().rollback()
+        except psycopg.Error as error:
+            raise self._translated(error) from error
 
     async def _run(self, statement: LiteralString, parameters: Mapping[str, object]) -> psycopg.AsyncCursor[TupleRow]:
         try:

@@ -89,7 +89,7 @@ class Pool:
         if not connection.closed and not connection.at_rest:
             with trio.move_on_after(ROLLBACK_S, shield=True):
                 try:
-                    await connection.run("ROLLBACK")
+                    await connection.rollback()
                 except (Interrupted, TimedOut):
                     connection.drop()
         if connection.at_rest and not self._closed:
@@ -101,7 +101,7 @@ class Pool:
         """False: nobody answered, and the connection is closed. Not to be cancelled: a COMMIT on its way cannot be taken back."""
         with trio.CancelScope(shield=True):
             try:
-                await connection.run("COMMIT")
+                await connection.commit()
             except (Interrupted, TimedOut):
                 connection.drop()
                 return False
