@@ -1,6 +1,7 @@
 // Drives real socket.io-client sockets. Commands come on standard input, one JSON array a line: ["open", socket, url, options],
-// ["emit", socket, event, ...args], ["ask", socket, event, ...args], ["connect", socket], ["disconnect", socket]. What a socket
-// hears goes to standard output, one JSON object a line: {socket, heard, args}. Bytes travel as {"$bytes": hex}.
+// ["emit", socket, event, ...args], ["ask", socket, event, ...args], ["connect", socket], ["disconnect", socket], ["forget"]: all
+// of them. What a socket hears goes to standard output, one JSON object a line: {socket, heard, args}. Bytes travel as
+// {"$bytes": hex}.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -24,6 +25,11 @@ const commands = {
   ask: (name, event, ...args) => sockets.get(name).emit(event, ...args, (...answer) => say(name, "ack", ...answer)),
   connect: (name) => sockets.get(name).connect(),
   disconnect: (name) => sockets.get(name).disconnect(),
+  forget() {
+    for (const socket of sockets.values()) socket.offAny().off().disconnect();
+    sockets.clear();
+    say("", "forgotten");
+  },
 };
 
 createInterface({ input: process.stdin })

@@ -24,27 +24,49 @@ class EchoServer:
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.wire.echo_server", str(self._port), str(self._ping_interval_s)]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        self.url = self.line()
+        self.url = self._line()
         self._port = int(self.url.rpartition(":")[2])
 
-    def line(self) -> str:
-        """The next line that it prints."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+    def sees_leave(self, sid: object) -> None:
+        """Waits until that client has left."""
+        while self._line() != f"left {sid}":
+            pass
 
     def stop(self) -> None:
         self._process.terminate()
         assert self._process.wait(timeout=10.0) == 0
 
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the echo server ended"
+        return line.strip()
 
-@pytest.fixture
+
+@pytest.fixture(scope="session")
 def echo() -> Iterator[EchoServer]:
+    """For all tests that leave it as it is."""
     server = EchoServer()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def js() -> Iterator[JsClient]:
+def own_echo() -> Iterator[EchoServer]:
+    """For a test that stops it; its clients are kept by a quick heartbeat."""
+    server = EchoServer(ping_interval_s=0.1)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[JsClient]:
     with JsClient() as client:
         yield client
+
+
+@pytest.fixture
+def js(node: JsClient) -> Iterator[JsClient]:
+    """The one Node process of the session, without sockets."""
+    yield node
+    node.forget()

@@ -1,7 +1,8 @@
-"""Socket.IO alone, behind the real HTTP server: a process that prints its URL, then `left SID` when a client has left.
+"""Socket.IO alone, behind the real HTTP server: a process that prints its URL, then `left SID` whenever a client has left.
 
-An event is acknowledged with its own arguments, or echoed; `count N` is answered with the events `number 0` to `number N-1`.
-`python -m tests.wire.echo_server PORT [PING_INTERVAL_S]`; SIGTERM stops it as the daemon would.
+An event is acknowledged with its own arguments, or echoed. `count N` is answered with the events `number 0` to `number N-1`,
+`who` with `you SID USER`, `wait S` with `waited` after S seconds.
+`python -m tests.wire.echo_server PORT PING_INTERVAL_S`; SIGTERM stops it as it stops the daemon.
 """
 
 from __future__ import annotations
@@ -26,19 +27,6 @@ def authenticate(auth: Mapping[str, object]) -> str | None:
     return None if token is None else f"user of {token}"
 
 
-def on_event(client: Client, event: str, args: list[object], ack: Ack | None) -> None:
-    match event, args:
-        case "count", [int() as numbers]:
-            for number in range(numbers):
-                client.emit("number", number)
-        case "who", []:
-            client.emit("you", client.id, client.user_id)
-        case _ if ack is not None:
-            ack(*args)
-        case _:
-            client.emit(event, *args)
-
-
 def on_leave(client: Client) -> None:
     print("left", client.id, flush=True)
 
@@ -46,6 +34,25 @@ def on_leave(client: Client) -> None:
 async def main(port: int, ping_interval_s: float) -> None:
     settings, stop = Socket(ping_interval_s=ping_interval_s), trio.Event()
     async with trio.open_nursery() as nursery:
+
+        async def wait(client: Client, seconds: float) -> None:
+            await trio.sleep(seconds)
+            client.emit("waited")
+
+        def on_event(client: Client, event: str, args: list[object], ack: Ack | None) -> None:
+            match event, args:
+                case "count", [int() as numbers]:
+                    for number in range(numbers):
+                        client.emit("number", number)
+                case "who", []:
+                    client.emit("you", client.id, client.user_id)
+                case "wait", [float() as seconds]:
+                    nursery.start_soon(wait, client, seconds)
+                case _ if ack is not None:
+                    ack(*args)
+                case _:
+                    client.emit(event, *args)
+
         socketio = SocketIO(settings, ("*",), nursery, authenticate=authenticate, on_event=on_event, on_leave=on_leave)
         print(await nursery.start(serve_http, socketio, Server(port=port, stop_s=1.0), stop), flush=True)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:

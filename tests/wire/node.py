@@ -75,6 +75,12 @@ class JsClient:
     def disconnect(self, socket: str = "socket") -> None:
         self._say("disconnect", socket)
 
+    def forget(self) -> None:
+        """Disconnects all sockets and forgets what they heard: for the next test."""
+        self._say("forget")
+        self.hears("forgotten", "")
+        self._heard.clear()
+
     def hears(self, event: str, socket: str = "socket") -> list[object]:
         """Waits for the next such event (or connect, upgrade, disconnect, connect_error, ack) and gives its arguments."""
         while True:
