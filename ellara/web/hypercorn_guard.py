@@ -171,7 +171,7 @@ class GuardedHttp1(H11Protocol):
         return self._body_until if self.connection.their_state is h11.SEND_BODY else inf
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Upstream closes after an answer that did not wait for its body, and does not say so: a next request would be lost."""
+        """Upstream closes after an answer that did not wait for its body, and does not say so: the next request is lost."""
         if isinstance(event, Response) and self.body_unread:
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         await super().stream_send(event)
@@ -182,6 +182,14 @@ class GuardedHttp1(H11Protocol):
             await self._send_error_response(HTTPStatus.REQUEST_TIMEOUT)
         await self.send(Closed())
 
+    async def _maybe_recycle(self) -> None:
+        """Upstream closes, or waits for the next request, in the application's task, which quart cancels once it has answered.
+
+        Then the connection stayed open for ever, without its idle limit. Nothing in here waits for the peer.
+        """
+        with trio.CancelScope(shield=True):
+            await super()._maybe_recycle()
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upstream changes to HTTP/2 here; an odd HTTP2-Settings header then ends the process."""
 
@@ -189,7 +197,7 @@ class GuardedHttp1(H11Protocol):
         self._body_until = trio.current_time() + self.body_timeout_s
         headers = list(request.headers)
         if status := _fault(request):
-            await self._send_error_response(status)
+            await self._send_error_response(status, head=request.method == b"HEAD")
             await self.send(Closed())
             return
         kind: type[GuardedRequest] | type[GuardedWebSocket] = GuardedRequest
@@ -213,7 +221,7 @@ class GuardedHttp1(H11Protocol):
         )
         self.keep_alive_requests += 1
 
-    async def _send_error_response(self, status_code: int) -> None:
+    async def _send_error_response(self, status_code: int, *, head: bool = False) -> None:
         body = msgspec.json.encode({"message": HTTPStatus(status_code).phrase})
         headers = [
             (b"content-type", b"application/json"),
@@ -222,7 +230,8 @@ class GuardedHttp1(H11Protocol):
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
+        if not head:
+            await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
 
@@ -231,6 +240,8 @@ def _fault(request: h11.Request) -> HTTPStatus | None:
     names = {name for name, _ in request.headers}
     if request.http_version not in (b"1.0", b"1.1"):
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED  # HTTP/2 with prior knowledge among them
+    if not request.target.startswith((b"/", b"http://", b"https://")) and request.target != b"*":
+        return HTTPStatus.BAD_REQUEST  # none of RFC 9112's forms; quart fails on an empty path
     if {b"content-length", b"transfer-encoding"} <= names:
         return HTTPStatus.BAD_REQUEST  # two lengths: behind a proxy that believes the other one, a smuggled request
     if _asks_for_websocket(request) and names & {b"content-length", b"transfer-encoding"}:

@@ -15,6 +15,9 @@ import attrs
 import httpx2
 import jwt
 import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ellara.auth.tokens import Tokens
 from ellara.settings import Secret
@@ -430,6 +433,33 @@ class TestErrors:
         answer = await visitor.ask("HEAD", "/health")
         assert (answer.status_code, answer.content) == (200, b"")
         assert int(answer.headers["content-length"]) > 0
+
+
+TARGETS = st.binary(max_size=30).map(b"/%s".__mod__) | st.binary(max_size=20) | st.sampled_from([b"*", b"?", b"http://a", b"//"])
+PATHS = st.sampled_from(
+    [b"/api/v1/chat/", b"/api/v1/tx?", b"/api/v1/tx?search=", b"/api/v1/chat?sortBy=", b"/api/v1/settlement/"]
+)
+METHODS = st.sampled_from([b"GET", b"PUT", b"DELETE", b"OPTIONS", b"HEAD"])
+
+
+@pytest.fixture(scope="session")
+def bearer(base_url: str) -> bytes:
+    user = httpx2.post(f"{base_url}/api/v1/auth/me", json={"publicKey": address()}, trust_env=False).json()
+    return f"Bearer {user['token']}".encode()
+
+
+@settings(max_examples=150, deadline=None)
+@given(target=TARGETS | st.builds(bytes.__add__, PATHS, st.binary(max_size=12)), method=METHODS)
+async def test_no_request_line_is_answered_with_a_fault_of_ours(
+    base_url: str, bearer: bytes, target: bytes, method: bytes
+) -> None:
+    head = b"%s %s HTTP/1.1\r\nhost: a\r\nauthorization: %s\r\nconnection: close\r\n\r\n" % (method, target, bearer)
+    url = httpx2.URL(base_url)
+    async with await trio.open_tcp_stream(url.host, url.port or 80) as stream:
+        await stream.send_all(head)
+        answer = b"".join([part async for part in stream])
+    assert 200 <= int(answer[9:12]) < 500 or int(answer[9:12]) == 505, answer
+    assert b"<" not in answer
 
 
 class TestBrowsers:

@@ -40,6 +40,10 @@ class Application:
 
     async def http(self, path: str, receive: Any, send: Any) -> None:
         self.arrived.set()
+        if path == "/hasty":
+            self.go.set()
+            await self.hasty(receive, send)
+            return
         if path in ("/slow", "/deaf"):
             await self.go.wait()
         while path not in ("/slow", "/deaf") and (await receive()).get("more_body"):
@@ -48,6 +52,14 @@ class Application:
         while path == "/flood":
             await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
         await send({"type": "http.response.body", "body": b"ok"})
+
+    async def hasty(self, receive: Any, send: Any) -> None:
+        """As quart: what reads cancels what answers once it hears of the end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.http, "/slow", receive, send)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
 
     async def websocket(self, path: str, receive: Any, send: Any) -> None:
         self.arrived.set()
@@ -157,6 +169,25 @@ async def test_a_hostile_peer_ends_its_own_connection_at_most(site: Site, data: 
     assert await answers(site)
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("upgrade with a length", b"400"),
+        ("upgrade with chunks", b"400"),
+        ("odd h2c settings", b"200"),
+        ("HTTP/2 at once", b"505"),
+        ("no handshake key", b"400"),
+        ("non-ASCII target", b"400"),
+        ("endless head", b"431"),
+    ],
+)
+async def test_what_is_not_understood_is_answered_in_http_1(site: Site, name: str, status: bytes) -> None:
+    async with await site.connect() as stream:
+        await stream.send_all(HOSTILE[name])
+        with trio.fail_after(SOON_S):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 " + status)
+
+
 async def test_a_reset_in_the_middle_ends_its_own_connection_alone(site: Site) -> None:
     stream = await site.connect()
     await stream.send_all(upgrade() + frame(b"hi"))
@@ -264,6 +295,34 @@ async def test_a_connection_that_the_peer_closed_is_let_go_at_once(site: Site) -
         await stream.send_eof()
         with trio.fail_after(SETTINGS.keep_alive_s / 2):
             assert await stream.receive_some() == b""
+
+
+async def test_an_application_that_is_cancelled_as_it_has_answered_leaves_no_connection_behind(site: Site) -> None:
+    for _ in range(20):
+        assert (await site.say(request("/hasty", b"connection: close"))).endswith(b"ok")
+        async with await site.connect() as stream:
+            await stream.send_all(request("/hasty"))
+            await read_until(stream, b"ok")
+    site.stop.set()
+    with trio.fail_after(SETTINGS.stop_s / 2):
+        await site.stopped.wait()
+
+
+async def test_a_connection_that_is_idle_behind_such_an_application_ends_at_the_stop(site: Site) -> None:
+    async with await site.connect() as stream:
+        await stream.send_all(request("/hasty"))
+        await read_until(stream, b"ok")
+        site.stop.set()
+        with trio.fail_after(SETTINGS.stop_s / 2):
+            assert await stream.receive_some() == b""
+
+
+async def test_a_refused_head_is_answered_without_a_body(site: Site) -> None:
+    before = CONNECTION_FAULTS._value.get()
+    answer = await site.say(request("?").replace(b"GET", b"HEAD"))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.endswith(b"\r\n\r\n")
+    assert CONNECTION_FAULTS._value.get() == before
 
 
 async def test_an_idle_connection_ends_after_its_time(site: Site) -> None:
