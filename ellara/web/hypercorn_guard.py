@@ -1,20 +1,20 @@
 """hypercorn 0.18.0 made fit for hostile peers: each remedy stands beside the fact about upstream that makes it necessary.
 
 Called by `serve` alone, which takes connections itself and hands each to `GuardedConnection`; so nothing of hypercorn is patched
-in place, three of its classes are refined. They reach into its private names: `check_version` refuses any other release.
-Deliberately absent: TLS (a proxy's work), HTTP/2 and h2c, permessage-deflate (100 KiB a connection), lifespan, access log.
+in place, some of its classes are refined, here and in `hypercorn_streams`. They reach into its private names: `check_version`
+refuses any other release. Deliberately absent: TLS (a proxy's work), HTTP/2 and h2c, permessage-deflate (100 KiB a
+connection), lifespan, access log.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from importlib.metadata import version
 from math import inf
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 import h11
@@ -23,30 +23,24 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.logging import Logger
-from hypercorn.protocol.events import Body, Data, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.protocol.ws_stream import WSStream
-from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope, WebsocketAcceptEvent
+from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
-from wsproto.events import CloseConnection
-from wsproto.events import Event as WebSocketEvent
-from wsproto.frame_protocol import CloseReason
 
 from ellara.errors import CannotStart
 from ellara.log import get_logger
 from ellara.metrics import CONNECTION_FAULTS
 from ellara.supervision import innermost
+from ellara.web.hypercorn_streams import GuardedRequest, GuardedTasks, GuardedWebSocket
 
 log = get_logger(__name__)
 
 KNOWN_VERSION = "0.18.0"
 LINGER_S = 2.0  # as nginx's lingering_timeout is 5; a client that sends a refused body for longer sees a reset
-INBOX_EVENTS = 10
 
 
 def check_version() -> None:
@@ -253,91 +247,6 @@ def _asks_for_websocket(request: h11.Request) -> bool:
     headers = {name: value.decode("latin1").strip().lower() for name, value in request.headers}
     tokens = [token.strip() for token in headers.get(b"connection", "").split(",")]
     return request.method == b"GET" and "upgrade" in tokens and headers.get(b"upgrade") == "websocket"
-
-
-class GuardedTasks(TaskGroup):
-    """The tasks of one connection: its applications and its idle timer."""
-
-    async def spawn_app(
-        self, app: AppWrapper, config: Config, scope: Scope, send: Callable[[ASGISendEvent | None], Awaitable[None]]
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        inbox = Inbox()
-        assert self._nursery is not None
-        self._nursery.start_soon(_handle, app, config, scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
-        return inbox.put
-
-
-class Inbox:
-    """What an application has yet to receive. Full means that its connection is not read on; the last event always gets in.
-
-    Upstream's queue has no such exception: an application that answers without reading a long body cannot be told that it is
-    over, and then it and the reader of its connection wait for each other for ever.
-    """
-
-    def __init__(self) -> None:
-        self._room = trio.Semaphore(INBOX_EVENTS)
-        self._send, self._receive = trio.open_memory_channel[ASGIReceiveEvent](inf)
-
-    async def put(self, event: ASGIReceiveEvent) -> None:
-        if event["type"] in ("http.disconnect", "websocket.disconnect"):
-            self._room.release()  # for a reader that waits to put what nobody will receive
-        else:
-            await self._room.acquire()
-        self._send.send_nowait(event)
-
-    async def receive(self) -> ASGIReceiveEvent:
-        event = await self._receive.receive()
-        self._room.release()
-        return event
-
-
-class GuardedRequest(HTTPStream):
-    """One request: the application's side of it sees the ASGI events."""
-
-    async def app_send(self, message: ASGISendEvent | None) -> None:
-        """Upstream writes on when the peer is gone or was refused."""
-        if self.closed and message is not None:
-            await _tell_that_the_peer_is_gone()
-        await super().app_send(message)
-
-
-class GuardedWebSocket(WSStream):
-    """One WebSocket: the application's side of it sees the ASGI events."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._decided = trio.Event()
-
-    async def handle(self, event: StreamEvent) -> None:
-        """Frames that come before the application accepts wait, unread; upstream answers 400, in a state that ends the server."""
-        if isinstance(event, Body | Data) and not self.closed:
-            await self._decided.wait()
-        elif isinstance(event, StreamClosed):
-            self._decided.set()
-        await super().handle(event)
-        if isinstance(event, Request) and self.closed:  # a bad handshake, answered; upstream leaves the connection open for ever
-            await self.send(StreamClosed(stream_id=self.stream_id))
-
-    async def app_send(self, message: ASGISendEvent | None) -> None:
-        """Upstream returns at once, without a checkpoint, when the peer is gone: a loop that only sends would stop all others."""
-        if self.closed and message is not None:
-            await _tell_that_the_peer_is_gone()
-        await super().app_send(message)
-
-    async def _accept(self, message: WebsocketAcceptEvent) -> None:
-        await super()._accept(message)
-        self._decided.set()
-
-    async def _send_wsproto_event(self, event: WebSocketEvent) -> None:
-        """After a message over the limit upstream sends close 1009, tells nobody, and is mute from then on: end it."""
-        await super()._send_wsproto_event(event)
-        if isinstance(event, CloseConnection) and event.code == CloseReason.MESSAGE_TOO_BIG:
-            await self.send(StreamClosed(stream_id=self.stream_id))
-
-
-async def _tell_that_the_peer_is_gone() -> NoReturn:
-    await trio.lowlevel.checkpoint()
-    raise trio.BrokenResourceError("the peer is gone")
 
 
 class Log(Logger):
