@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from ipaddress import ip_address
+from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import attrs
 import msgspec
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai._response import AsyncAPIResponse
 
+    from ellara.llm.pace import Pace
+
 log = get_logger(__name__)
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -37,6 +41,9 @@ KEEP_ALIVE_S = 60.0
 """A new TLS connection costs the next answer's first word three round trips."""
 LINGER_S = 0.02
 """Patience for the end of the bytes after the last event: read to its end, a connection can be used again."""
+
+RENEWAL = 0.1
+"""Of the silence limit, which is as much too short at most: moving a deadline with every delta costs more than decoding it."""
 
 OnText = Callable[[str], None]
 """Called with the text that arrived together; must not wait."""
@@ -75,8 +82,9 @@ _COMPLETION = msgspec.json.Decoder(ChatCompletion)
 class OpenAIClient:
     """Any number of requests at once. Remembers which models are gone, as long as another one is there."""
 
-    def __init__(self, sdk: AsyncOpenAI, settings: OpenAI) -> None:
+    def __init__(self, sdk: AsyncOpenAI, pace: Pace, settings: OpenAI) -> None:
         self._sdk = sdk
+        self._pace = pace
         self._settings = settings
         self._gone: set[str] = set()
 
@@ -127,10 +135,12 @@ class OpenAIClient:
 
     async def _respond_once(self, model: Model, request: Request, on_text: OnText) -> Reply:
         reader = Reader(request.after_text)
-        with trio.CancelScope(deadline=trio.current_time() + self._settings.first_event_timeout_s) as patience:
+        first_event_by = trio.current_time() + self._settings.first_event_timeout_s
+        with self._pace.one_more(), trio.CancelScope(deadline=first_event_by) as patience:
             try:
                 with translated():
-                    async with self._sdk.responses.with_streaming_response.create(**_parameters(model, request)) as response:
+                    # As `extra_body` it is sent as it is: walking through a transcript to check it costs the SDK a millisecond.
+                    async with self._sdk.responses.with_streaming_response.create(extra_body=_body(model, request)) as response:
                         await self._read(response, reader, patience, on_text)
             except AssistantFailed:
                 if reader.ending is None:  # else it broke while only its end was awaited
@@ -142,18 +152,19 @@ class OpenAIClient:
     async def _read(self, response: AsyncAPIResponse[Any], reader: Reader, patience: trio.CancelScope, on_text: OnText) -> None:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             raise AssistantFailed(Fault.BAD_EVENT, f"not an event stream: {response.headers.get('content-type')}", 0.0)
-        ended = False
+        silence_s, renewed, ended = self._settings.silence_timeout_s, -inf, False
         async for chunk in response.iter_bytes():
             if ended:
                 continue
             events = reader.events
             if text := reader.receive(chunk):
                 on_text(text)
+            now = trio.current_time()
             if reader.ending is not None:
                 ended = True
-                patience.deadline = trio.current_time() + LINGER_S
-            elif reader.events > events:
-                patience.deadline = trio.current_time() + self._settings.silence_timeout_s
+                patience.deadline = now + LINGER_S
+            elif reader.events > events and now > renewed + silence_s * RENEWAL:
+                renewed, patience.deadline = now, now + silence_s
 
     async def _complete_once(self, model: Model, instructions: str, text: str, max_tokens: int) -> str:
         messages = [{"role": "system", "content": instructions}, {"role": "user", "content": text}]
@@ -179,12 +190,14 @@ async def open_client(settings: OpenAI) -> AsyncIterator[OpenAIClient]:
     import httpx2
     import openai
 
+    from ellara.llm.pace import Pace, PacedTransport
+
     url = settings.base_url or OPENAI_URL
     streams = settings.runs_max * 2  # an answer and its title
+    limits = httpx2.Limits(max_connections=streams, max_keepalive_connections=min(streams, 200), keepalive_expiry=KEEP_ALIVE_S)
+    pace = Pace()
     http = openai.DefaultAsyncHttpxClient(
-        limits=httpx2.Limits(max_connections=streams, max_keepalive_connections=min(streams, 200), keepalive_expiry=KEEP_ALIVE_S),
-        follow_redirects=False,
-        trust_env=not is_loopback(url),  # a proxy is for the outside: it would not reach a stand-in on this machine
+        transport=PacedTransport(pace, limits), proxy=proxy_for(url), limits=limits, follow_redirects=False, trust_env=False
     )
     # Reading has no timeout of its own: `patience` counts events, not bytes, and is one deadline instead of one a read.
     timeout = httpx2.Timeout(
@@ -192,20 +205,29 @@ async def open_client(settings: OpenAI) -> AsyncIterator[OpenAIClient]:
     )
     key = settings.api_key.reveal()
     async with openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=http, timeout=timeout) as sdk:
-        yield OpenAIClient(sdk, settings)
+        yield OpenAIClient(sdk, pace, settings)
 
 
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def proxy_for(url: str) -> str | None:
+    """As the environment has it (HTTPS_PROXY, NO_PROXY), but none towards this machine: it would not reach a stand-in."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_loopback(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _parameters(model: Model, request: Request) -> dict[str, Any]:
-    """What `responses.create` is called with. Nothing that is not configured is sent: models refuse what they do not know."""
-    parameters: dict[str, Any] = {
+def _body(model: Model, request: Request) -> dict[str, object]:
+    """The request to the Responses API. Nothing that is not configured is sent: models refuse what they do not know."""
+    body: dict[str, object] = {
         "model": model.name,
         "instructions": request.instructions,
         "input": request.items,
@@ -217,9 +239,9 @@ def _parameters(model: Model, request: Request) -> dict[str, Any]:
         "stream_options": {"include_obfuscation": False},
     }
     if request.tools:
-        parameters |= {"tools": request.tools, "tool_choice": "auto" if request.may_call else "none", "parallel_tool_calls": True}
+        body |= {"tools": request.tools, "tool_choice": "auto" if request.may_call else "none", "parallel_tool_calls": True}
     if model.temperature is not None:
-        parameters["temperature"] = model.temperature
+        body["temperature"] = model.temperature
     if model.reasoning_effort is not None:
-        parameters |= {"reasoning": {"effort": model.reasoning_effort}, "include": ["reasoning.encrypted_content"]}
-    return parameters
+        body |= {"reasoning": {"effort": model.reasoning_effort}, "include": ["reasoning.encrypted_content"]}
+    return body

@@ -12,7 +12,7 @@ import trio
 
 from ellara.errors import AssistantFailed
 from ellara.llm.assistant import Assistant
-from ellara.llm.client import is_loopback, open_client
+from ellara.llm.client import open_client, proxy_for
 from ellara.llm.faults import Fault
 from ellara.llm.tools import cek_transaksi
 from ellara.model import Message, Speaker, Transaction, TransactionStatus, utc_now
@@ -278,14 +278,16 @@ async def test_a_title_falls_back_to_the_next_model(open_room: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "loopback"),
+    ("url", "proxied"),
     [
-        ("http://127.0.0.1:58180/v1", True),
-        ("http://localhost/v1", True),
-        ("http://[::1]:1/v1", True),
-        ("https://api.openai.com/v1", False),
-        ("https://127.0.0.1.example.com", False),
+        ("http://127.0.0.1:58180/v1", False),
+        ("http://localhost/v1", False),
+        ("https://[::1]:1/v1", False),
+        ("https://api.openai.com/v1", True),
+        ("https://inside.example.com/v1", False),
     ],
 )
-def test_a_proxy_is_not_used_towards_this_machine(url: str, loopback: bool) -> None:
-    assert is_loopback(url) is loopback
+def test_a_proxy_is_for_the_outside_alone(url: str, proxied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "inside.example.com")
+    assert proxy_for(url) == ("http://proxy:3128" if proxied else None)
