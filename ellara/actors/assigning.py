@@ -34,6 +34,7 @@ class Assigner:
         self._in_flight, self._send = in_flight, send
         self._ready: deque[OpenRound] = deque()
         self._bell = Bell()
+        self._turned_away_for = ""
 
     def add(self, ready: OpenRound) -> None:
         self._ready.append(ready)
@@ -73,6 +74,7 @@ class Assigner:
             self._turn_away(SHORT_OF_GAS)
             return False
         await self._sign(batch, fees)
+        self._turned_away_for = ""
         return True
 
     async def _write_down_who_waits(self) -> None:
@@ -103,6 +105,8 @@ class Assigner:
             self._send(each)
 
     def _turn_away(self, why: str) -> None:
-        log.error("no settlement can be sent", why=why, waiting=len(self._ready))
+        if why != self._turned_away_for:
+            log.error("no settlement can be sent", why=why, waiting=len(self._ready))
+        self._turned_away_for = why
         for waiting in self._ready:
             waiting.refuse(Unavailable(why, retry_after_s=30.0))

@@ -112,16 +112,20 @@ class Sender:
         return False
 
     def _give_way(self, signed: OpenRound, answer: Answer) -> None:
-        """Sending it again now would not help: the watcher brings it back."""
+        """Sending it again now would not help: the watcher brings it back, or finds what has become of its nonce."""
+        if not signed.stuck:
+            log.error(
+                "the node refuses a settlement",
+                order=str(signed.settlement.order),
+                nonce=signed.newest.nonce,
+                outcome=answer.outcome.value,
+                text=answer.text,
+            )
         signed.stuck, signed.looked_at_s = True, trio.current_time()
-        log.error(
-            "the node refuses a settlement",
-            order=str(signed.settlement.order),
-            nonce=signed.newest.nonce,
-            outcome=answer.outcome.value,
-            text=answer.text,
-        )
-        signed.refuse(Unavailable(REFUSED.get(answer.outcome, REFUSED_OTHERWISE), retry_after_s=10.0))
+        if AFTER_SENDING[answer.outcome] is Sent.LOOK:
+            signed.hinder("Another transaction has taken its place in the account's order")
+        else:
+            signed.refuse(Unavailable(REFUSED.get(answer.outcome, REFUSED_OTHERWISE), retry_after_s=10.0))
 
     def _note(self, signed: OpenRound, answer: Answer, started_at: datetime) -> None:
         text = answer.text.replace("\0", "")[:TEXT_MAX_CHARS]
