@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 START_S, STOP_S = 60.0, 20.0
@@ -25,12 +26,12 @@ def without_seed_variables() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if not SEED_VARIABLES.match(name)}
 
 
-def folder_for_postgres(factory: pytest.TempPathFactory) -> Path:
+@contextmanager
+def open_folder() -> Iterator[Path]:
     """A new folder that PostgreSQL's account may enter: pytest's own are for this user alone."""
-    folder = factory.mktemp("daemon")
-    for part in (folder, *folder.parents[:2]):
-        part.chmod(0o755)
-    return folder
+    with TemporaryDirectory(prefix="ellara-tests-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 class RunningDaemon:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.running import RunningDaemon, folder_for_postgres
+from tests.running import RunningDaemon, open_folder
 
 JWT_SECRET = "a secret of 48 characters, as the contract's tests"
 
@@ -18,8 +18,8 @@ def jwt_secret() -> str:
 
 
 @pytest.fixture(scope="session")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with RunningDaemon(folder_for_postgres(tmp_path_factory), JWT_SECRET=JWT_SECRET) as running:
+def daemon() -> Iterator[RunningDaemon]:
+    with open_folder() as folder, RunningDaemon(folder, JWT_SECRET=JWT_SECRET) as running:
         yield running
 
 

@@ -15,12 +15,12 @@ import httpx2
 import pytest
 
 from tests.contract.pages import Page, first, names
-from tests.running import RunningDaemon, folder_for_postgres
+from tests.running import RunningDaemon, open_folder
 
 
 @pytest.fixture
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with RunningDaemon(folder_for_postgres(tmp_path_factory)) as running:
+def daemon() -> Iterator[RunningDaemon]:
+    with open_folder() as folder, RunningDaemon(folder) as running:
         yield running
 
 
@@ -109,9 +109,9 @@ def test_a_second_daemon_on_the_same_state_folder_is_refused(daemon: RunningDaem
     assert "Traceback" not in str(refused.value)
 
 
-def test_a_port_in_use_is_refused_with_a_clear_line(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(RuntimeError) as refused:
-        RunningDaemon(folder_for_postgres(tmp_path_factory), PORT=str(taken.getsockname()[1]))
+def test_a_port_in_use_is_refused_with_a_clear_line() -> None:
+    with open_folder() as folder, socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(RuntimeError) as refused:
+        RunningDaemon(folder, PORT=str(taken.getsockname()[1]))
     assert str(refused.value).splitlines()[-1].endswith("choose another server.port")
 
 
@@ -119,11 +119,13 @@ class TestWithoutChain:
     """A real RPC is configured, and dead."""
 
     @pytest.fixture(scope="class")
-    def daemon(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-        folder = folder_for_postgres(tmp_path_factory)
+    def daemon(self) -> Iterator[RunningDaemon]:
         toml = '[chain]\nsettle_timeout_s = 1.0\n[sandbox]\nstate_dir = "state"\n'
         key = "0x" + "11" * 32
-        with RunningDaemon(folder, toml, RPC_URL="http://127.0.0.1:9", CONTRACT_OWNER_PRIVATE_KEY=key) as running:
+        with (
+            open_folder() as folder,
+            RunningDaemon(folder, toml, RPC_URL="http://127.0.0.1:9", CONTRACT_OWNER_PRIVATE_KEY=key) as running,
+        ):
             yield running
 
     def test_everything_else_is_served_and_settling_is_refused_in_time(self, daemon: RunningDaemon) -> None:
