@@ -109,6 +109,7 @@ class Socket:
     upgrade_timeout_s: float = attrs.field(default=10.0, validator=_between(0.05, 300))
     payload_max_bytes: int = attrs.field(default=1_000_000, validator=_between(1_000, 100_000_000))
     outbox_max_bytes: int = attrs.field(default=1_000_000, validator=_between(10_000, 100_000_000))
+    sessions_max: int = attrs.field(default=10_000, validator=_between(1, 1_000_000))
 
 
 @attrs.frozen

@@ -46,7 +46,7 @@ class Client:
         self._send = send
 
     def emit(self, event: str, *args: object) -> None:
-        """Queues; never waits. Does nothing once the client has left."""
+        """Queues; never waits. Does nothing once the client has left. Raises `ProtocolError` for what JSON cannot say."""
         if self.connected:
             self._send(socketio.Event(self._namespace, [event, *args]))
 

@@ -7,22 +7,11 @@ it. Absent: the protocol (protocol/) and what a connection is for (actors/sessio
 from __future__ import annotations
 
 import gzip
-from collections.abc import Container, Mapping
 from contextlib import suppress
-from urllib.parse import parse_qsl
 
-import attrs
 import msgspec
 import trio
-from hypercorn.typing import (
-    ASGIReceiveCallable,
-    ASGISendCallable,
-    HTTPScope,
-    Scope,
-    WebsocketCloseEvent,
-    WebsocketScope,
-    WebsocketSendEvent,
-)
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope, WebsocketCloseEvent, WebsocketSendEvent
 
 from ellara.actors.outbox import Outbox
 from ellara.actors.session import (
@@ -47,6 +36,7 @@ from ellara.protocol import engineio
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
 from ellara.supervision import contain
+from ellara.web.engineio_request import MESSAGES, Headers, Request
 
 PATH = "/socket.io/"
 
@@ -58,18 +48,6 @@ CLOSE_S = 2.0
 
 CLOSE_FRAME_WAIT_S = 5.0
 """For the client's own close frame; closing TCP under its last frames could eat ours."""
-
-MESSAGES = (
-    "Transport unknown",
-    "Session ID unknown",
-    "Bad handshake method",
-    "Bad request",
-    "Forbidden",
-    "Unsupported protocol version",
-)
-"""By the code that stands beside them in the body of a 400."""
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class SocketIO:
@@ -99,9 +77,9 @@ class SocketIO:
         try:
             with suppress(trio.BrokenResourceError):  # the peer is gone; its session hears it where it matters
                 if scope["type"] == "websocket":
-                    await self._websocket(_Request.of(scope, self._cors_origins), receive, send)
+                    await self._websocket(Request.of(scope, self._cors_origins), receive, send)
                 elif scope["type"] == "http":
-                    await self._http(_Request.of(scope, self._cors_origins), receive, send)
+                    await self._http(Request.of(scope, self._cors_origins), receive, send)
         finally:
             self._requests -= 1
             self._something_ended.set()
@@ -119,6 +97,10 @@ class SocketIO:
         for session in self._sessions.values():
             session.cut()
 
+    @property
+    def _is_full(self) -> bool:
+        return self._closing or len(self._sessions) >= self._settings.sessions_max
+
     def _open(self, *, websocket: bool) -> Session:
         session = Session(self._settings, self._application, websocket=websocket)
         self._sessions[session.sid] = session
@@ -132,12 +114,12 @@ class SocketIO:
             del self._sessions[session.sid]
             self._something_ended.set()
 
-    async def _http(self, request: _Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def _http(self, request: Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if request.method == "OPTIONS":
             await _answer(send, 204, request.preflight())
         elif (code := request.fault(self._sessions, upgrade=False)) is not None:
             await _answer_fault(send, request, code)
-        elif self._closing and not request.sid:
+        elif self._is_full and not request.sid:
             await _answer(send, 503, request.cors())
         elif request.method not in ("GET", "POST"):
             await _answer(send, 500, request.cors())
@@ -151,7 +133,7 @@ class SocketIO:
             except EllaraError:  # the session ended in between
                 await _answer_fault(send, request, 1)
 
-    async def _poll(self, request: _Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def _poll(self, request: Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         session = self._sessions[request.sid] if request.sid else self._open(websocket=False)
         poll = Poll()
         await session.tell(poll)
@@ -166,7 +148,7 @@ class SocketIO:
             body = gzip.compress(body, compresslevel=1, mtime=0)  # the loop waits for it: speed before size
         await _answer(send, 200, headers, body)
 
-    async def _post(self, request: _Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def _post(self, request: Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         session, post = self._sessions[request.sid], Post()
         await session.tell(post)
         await post.reply()
@@ -187,9 +169,9 @@ class SocketIO:
         await posted.reply()
         await _answer(send, 200, [(b"content-type", b"text/html"), (b"cache-control", b"no-store"), *request.cors()], b"ok")
 
-    async def _websocket(self, request: _Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def _websocket(self, request: Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         code = request.fault(self._sessions, upgrade=True)
-        if code is not None or self._closing:
+        if code is not None or (self._is_full and not request.sid):
             await _refuse_socket(send, request, code)
             return
         if request.sid:
@@ -235,62 +217,6 @@ class SocketIO:
         both.cancel()
 
 
-@attrs.frozen
-class _Request:
-    """What the query and the headers say."""
-
-    method: str
-    query: Mapping[str, str]
-    headers: Mapping[bytes, bytes]
-    cors_origins: tuple[str, ...]
-
-    @classmethod
-    def of(cls, scope: HTTPScope | WebsocketScope, cors_origins: tuple[str, ...]) -> _Request:
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        return cls(scope["method"] if scope["type"] == "http" else "GET", query, dict(scope["headers"]), cors_origins)
-
-    @property
-    def sid(self) -> str:
-        return self.query.get("sid", "")
-
-    @property
-    def takes_gzip(self) -> bool:
-        offers = self.headers.get(b"accept-encoding", b"").replace(b" ", b"").split(b",")
-        return any(offer.partition(b";")[0] == b"gzip" and not offer.endswith((b";q=0", b";q=0.0")) for offer in offers)
-
-    def fault(self, known: Container[str], *, upgrade: bool) -> int | None:
-        """The code of the 400 that it deserves, checked in the reference's order. `upgrade`: it asks for a WebSocket."""
-        transport, revision = self.query.get("transport"), self.query.get("EIO")
-        if transport not in (("websocket",) if upgrade else ("polling", "websocket")):
-            return 0
-        if self.sid and self.sid not in known:
-            return 1
-        if not self.sid and self.method != "GET":
-            return 2
-        if transport == "websocket" and not upgrade:
-            return 3
-        if revision != "4":
-            return 3 if self.sid else 5
-        return None
-
-    def cors(self) -> Headers:
-        if "*" in self.cors_origins:
-            return [(b"access-control-allow-origin", b"*")]
-        origin = self.headers.get(b"origin", b"")
-        if origin.decode("latin-1") not in self.cors_origins:
-            return [(b"vary", b"Origin")]
-        return [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
-
-    def preflight(self) -> Headers:
-        asked = self.headers.get(b"access-control-request-headers")
-        return [
-            *self.cors(),
-            (b"access-control-allow-methods", b"GET,HEAD,PUT,PATCH,POST,DELETE"),
-            (b"vary", b"Access-Control-Request-Headers"),
-            *([(b"access-control-allow-headers", asked)] if asked else []),
-        ]
-
-
 async def _tell(session: Session, message: Told) -> None:
     """A session that is over need not hear it."""
     with suppress(NotFound):
@@ -331,13 +257,13 @@ async def _answer(send: ASGISendCallable, status: int, headers: Headers, body: b
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _answer_fault(send: ASGISendCallable, request: _Request, code: int) -> None:
+async def _answer_fault(send: ASGISendCallable, request: Request, code: int) -> None:
     body = msgspec.json.encode({"code": code, "message": MESSAGES[code]})
     await _answer(send, 400, [(b"content-type", b"application/json"), *request.cors()], body)
 
 
-async def _refuse_socket(send: ASGISendCallable, request: _Request, code: int | None) -> None:
-    """Before the 101, with the bare message. No code: we are shutting down."""
+async def _refuse_socket(send: ASGISendCallable, request: Request, code: int | None) -> None:
+    """Before the 101, with the bare message. No code: no more sessions are taken."""
     status, body = (503, b"") if code is None else (400, MESSAGES[code].encode())
     headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     await send({"type": "websocket.http.response.start", "status": status, "headers": [*headers, *request.cors()]})

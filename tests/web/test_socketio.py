@@ -198,6 +198,14 @@ class TestHandshake:
         assert "access-control-allow-origin: *\r\n" in said
         assert "sec-websocket-extensions" not in said
 
+    async def test_past_the_last_place_newcomers_are_sent_away_and_who_is_in_goes_on(self) -> None:
+        async with serving(Socket(sessions_max=1)) as peer:
+            query = await peer.handshake()
+            assert (await peer.ask(POLLING)).status == 503
+            async with await peer.raw(f"GET /socket.io/?{WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{UPGRADE}") as stream:
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 503 ")
+            assert (await peer.ask(query, "POST", b"3")).body == "ok"
+
 
 class TestCors:
     async def test_a_preflight_is_answered_and_touches_no_session(self, peer: Peer) -> None:

@@ -1,0 +1,80 @@
+"""What an Engine.IO request asks for, and what is wrong with it: pure, from the query and the headers. Used by `socketio` alone.
+
+Statuses, codes and headers: the 4.8 reference, with `cors: {origin: …}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from urllib.parse import parse_qsl
+
+import attrs
+from hypercorn.typing import HTTPScope, WebsocketScope
+
+MESSAGES = (
+    "Transport unknown",
+    "Session ID unknown",
+    "Bad handshake method",
+    "Bad request",
+    "Forbidden",
+    "Unsupported protocol version",
+)
+"""By the code that stands beside them in the body of a 400."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@attrs.frozen
+class Request:
+    """What the query and the headers say."""
+
+    method: str
+    query: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    cors_origins: tuple[str, ...]
+
+    @classmethod
+    def of(cls, scope: HTTPScope | WebsocketScope, cors_origins: tuple[str, ...]) -> Request:
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        return cls(scope["method"] if scope["type"] == "http" else "GET", query, dict(scope["headers"]), cors_origins)
+
+    @property
+    def sid(self) -> str:
+        return self.query.get("sid", "")
+
+    @property
+    def takes_gzip(self) -> bool:
+        offers = self.headers.get(b"accept-encoding", b"").replace(b" ", b"").split(b",")
+        return any(offer.partition(b";")[0] == b"gzip" and not offer.endswith((b";q=0", b";q=0.0")) for offer in offers)
+
+    def fault(self, known: Container[str], *, upgrade: bool) -> int | None:
+        """The code of the 400 that it deserves, checked in the reference's order. `upgrade`: it asks for a WebSocket."""
+        transport, revision = self.query.get("transport"), self.query.get("EIO")
+        if transport not in (("websocket",) if upgrade else ("polling", "websocket")):
+            return 0
+        if self.sid and self.sid not in known:
+            return 1
+        if not self.sid and self.method != "GET":
+            return 2
+        if transport == "websocket" and not upgrade:
+            return 3
+        if revision != "4":
+            return 3 if self.sid else 5
+        return None
+
+    def cors(self) -> Headers:
+        if "*" in self.cors_origins:
+            return [(b"access-control-allow-origin", b"*")]
+        origin = self.headers.get(b"origin", b"")
+        if origin.decode("latin-1") not in self.cors_origins:
+            return [(b"vary", b"Origin")]
+        return [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
+
+    def preflight(self) -> Headers:
+        asked = self.headers.get(b"access-control-request-headers")
+        return [
+            *self.cors(),
+            (b"access-control-allow-methods", b"GET,HEAD,PUT,PATCH,POST,DELETE"),
+            (b"vary", b"Access-Control-Request-Headers"),
+            *([(b"access-control-allow-headers", asked)] if asked else []),
+        ]
