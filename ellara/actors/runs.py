@@ -19,18 +19,18 @@ from ellara.actors.answer import Answer
 from ellara.actors.phrases import Language, Trouble, language_of, phrase, trouble_of
 from ellara.actors.questions import Question, parse
 from ellara.actors.session import Ack, Client
-from ellara.errors import Busy, EllaraError, NotFound, Refused
+from ellara.actors.transcripts import Transcripts
+from ellara.errors import Busy, EllaraError, Refused
 from ellara.llm.assistant import Assistant
 from ellara.llm.faults import Fault
 from ellara.llm.titles import cut_title, plain_title
+from ellara.llm.transcript import BYTES_PER_TOKEN
 from ellara.log import get_logger
 from ellara.mailbox import Bell, Mailbox
 from ellara.metrics import RUNS, RUNS_OPEN
 from ellara.model import Message, Speaker
 from ellara.settings import OpenAI
-from ellara.storage.chats import find_chat
 from ellara.storage.connection import Interrupted
-from ellara.storage.messages import list_messages
 from ellara.storage.pool import Pool
 from ellara.supervision import contain
 
@@ -95,7 +95,7 @@ class Runs:
     ) -> None:
         self._mailbox = mailbox
         self._ledger = ledger_mailbox
-        self._pool = pool
+        self._transcripts = Transcripts(pool, settings.transcript_max_tokens * BYTES_PER_TOKEN)
         self._assistant = assistant
         self._settings = settings
         self._require_token = require_token
@@ -123,13 +123,14 @@ class Runs:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until the mailbox is closed and every accepted question has its end."""
         self._reset()
-        async with trio.open_nursery() as flusher:
-            flusher.start_soon(self._flush)
+        async with trio.open_nursery() as helpers:
+            helpers.start_soon(self._flush)
+            helpers.start_soon(self._transcripts.run)
             async with trio.open_nursery() as nursery:
                 task_status.started()
                 async for ask in self._mailbox:
                     self._accept(ask, nursery)
-            flusher.cancel_scope.cancel()
+            helpers.cancel_scope.cancel()
 
     def _reset(self) -> None:
         self._accepted = 0
@@ -229,11 +230,7 @@ class Runs:
 
     async def _ask_in(self, run: Run, chat_id: str) -> Sequence[Message]:
         question = run.ask.question
-        async with self._pool.connection() as connection:
-            chat = await find_chat(connection, chat_id)
-            if chat is None or chat.user_id != question.user_id:
-                raise NotFound("Chat not found")
-            messages = await list_messages(connection, chat_id)
+        messages = await self._transcripts.newest(chat_id, question.user_id)
         message = await ledger.append(self._ledger, chat_id, Speaker.USER, question.text)
         return [*messages, message]
 

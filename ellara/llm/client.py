@@ -186,7 +186,8 @@ class OpenAIClient:
 @asynccontextmanager
 async def open_client(settings: OpenAI) -> AsyncIterator[OpenAIClient]:
     """The client, for as long as the daemon runs. Nothing is sent before the first question."""
-    await trio.to_thread.run_sync(import_module, "openai")  # up to a second, in which other rooms can start
+    for module in ("openai.resources.responses", "openai.resources.chat"):  # up to a second, in which other rooms can start
+        await trio.to_thread.run_sync(import_module, module)
     import httpx2
     import openai
 
