@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from ellara.errors import Busy, Crashed, Invalid, Stopping
-from ellara.mailbox import Call, Mailbox
+from ellara.mailbox import Bell, Call, Mailbox
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -78,3 +78,13 @@ async def test_a_caller_that_goes_away_does_not_cancel_the_work(nursery: trio.Nu
         taken.answer(taken.number * 2)
         break
     assert await call.reply() == 4
+
+
+async def test_a_bell_rung_often_is_heard_once_and_not_forgotten() -> None:
+    bell = Bell()
+    bell.ring()
+    bell.ring()
+    await bell.heard()
+    with trio.move_on_after(0) as again:
+        await bell.heard()
+    assert again.cancelled_caught

@@ -17,7 +17,10 @@ from ellara.settings import Chain
 
 log = get_logger(__name__)
 
-HURRIED_S = 0.02
+SOONEST_S = 0.02
+"""Between two polls, however much anyone hurries."""
+SHARE = 16
+"""A hurried poller asks about so often in the time that a block usually takes to come."""
 SLOWER = 1.3
 AWAY_MAX_S = 10.0
 
@@ -30,6 +33,9 @@ class Heads:
         self._interval_s = settings.poll_interval_s
         self.head: Head | None = None
         self._unread, self._hurried = Bell(), Bell()
+        self._hurried_at_s: float | None = None
+        self._usual_s = 0.0
+        """From being hurried to the next block: milliseconds on a chain that mines on demand, seconds on a public one."""
         self._stopping = False
 
     @property
@@ -43,6 +49,8 @@ class Heads:
 
     def hurry(self) -> None:
         """A new block is expected soon: polls quickly, then slower and slower up to the interval."""
+        if self._hurried_at_s is None:
+            self._hurried_at_s = trio.current_time()
         self._hurried.ring()
 
     def stop(self) -> None:
@@ -59,11 +67,11 @@ class Heads:
                 longest_s = min(self._interval_s * 2.0**failures, AWAY_MAX_S)
                 await trio.sleep(longest_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
                 continue
-            await trio.sleep(HURRIED_S)  # also when hurried all the time
+            await trio.sleep(SOONEST_S)
             with trio.move_on_after(pause_s):
                 await self._hurried.heard()
-                pause_s = 0.0
-            pause_s = min(max(pause_s, HURRIED_S) * SLOWER, self._interval_s)
+                pause_s = self._usual_s / SHARE
+            pause_s = min(max(pause_s * SLOWER, SOONEST_S), self._interval_s)
 
     async def _poll(self, failures: int) -> bool:
         try:
@@ -76,5 +84,11 @@ class Heads:
             log.info("the blockchain node is back", head=head.number)
         if head != self.head:
             self.head = head
+            self._learn()
             self._unread.ring()
         return True
+
+    def _learn(self) -> None:
+        if self._hurried_at_s is not None:
+            self._usual_s += (trio.current_time() - self._hurried_at_s - self._usual_s) / 4
+            self._hurried_at_s = None

@@ -22,7 +22,7 @@ from ellara.actors.settling import Desk, OpenRound, Settle, insist
 from ellara.actors.watching import Watcher
 from ellara.chain.contract import PaymentInfo, settle_call
 from ellara.chain.rpc import Rpc
-from ellara.errors import CannotStart, ChainUnavailable, Conflict, Invalid, Refused, Reverted, TimedOut, Unavailable
+from ellara.errors import Busy, CannotStart, ChainUnavailable, Conflict, Invalid, Refused, Reverted, TimedOut, Unavailable
 from ellara.log import get_logger
 from ellara.mailbox import Mailbox
 from ellara.model import Address, OrderHash, Settlement, SettlementState
@@ -39,6 +39,9 @@ log = get_logger(__name__)
 MAILBOX_SIZE = 256
 ACCEPTED_MAX = 256
 """Calls being worked on; further ones stay in the mailbox until that is full."""
+
+OPEN_MAX = 10_000
+"""Rounds in memory; they pile up only while the node is away. Past it new orders are refused as `Busy`."""
 
 START_WAIT_S = 3.0
 """How long the daemon's start waits for the node; past that it goes on without, and settles once the node is there."""
@@ -210,6 +213,8 @@ class Settler:
 
     async def _write_down(self, call: Settle, round_number: int) -> OpenRound | Settlement | None:
         """The row, opened; or the last round, which has ended; or None: look again. Not to be cut short: a row has its round."""
+        if len(self._rounds) >= OPEN_MAX:
+            raise Busy("Too many settlements wait for the blockchain node; please try again later", retry_after_s=30.0)
         with trio.CancelScope(shield=True):
             async with self._pool.connection() as connection:
                 row = await settlements.receive(

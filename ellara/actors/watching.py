@@ -60,6 +60,7 @@ class Watcher:
         self._desk, self._purse = desk, purse
         self._assigner, self._sender, self._rounds = assigner, sender, rounds
         self._seen: Head | None = None
+        self._blind = False
 
     async def run(self) -> None:
         """A look at each new head, and at least one an interval while bytes of ours are in no block."""
@@ -71,8 +72,11 @@ class Watcher:
                 continue
             try:
                 await self._look(head)
+                self._blind = False
             except Unavailable as error:
-                log.warning("the chain could not be looked at", error=error.message)
+                if not self._blind:
+                    log.warning("the chain cannot be looked at", error=error.message)
+                self._blind = True
             self._assigner.ring()
 
     async def _look(self, head: Head) -> None:
