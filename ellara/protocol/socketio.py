@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import TypeAlias
 
 import attrs
@@ -19,9 +20,15 @@ from ellara.errors import ProtocolError
 ATTACHMENTS_MAX = 10
 """The reference's own limit."""
 
+NESTING_MAX = 200
+"""No client of ours comes near it. The interpreter's own limit is no guard: libraries raise it past what the C stack holds."""
+
 _HEAD = re.compile(r"([0-6])(?:(?<=[56])([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]*)", re.ASCII)
 _ID_MAX_DIGITS = 40
 """JavaScript reads any length as a float; past this no client can mean it."""
+
+_BETWEEN_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[^\[\]{}"]++', re.DOTALL)
+"""Strings whole, brackets in them included; one without an end goes to the end. Possessive: no backtracking on hostile text."""
 
 _ABSENT = object()
 """No payload at all; `null` is something else."""
@@ -163,19 +170,18 @@ def _prefix(namespace: str) -> str:
     return "" if namespace == "/" else f"{namespace},"
 
 
-def _take_out(value: object, attachments: list[bytes]) -> object:
+def _take_out(value: object, attachments: list[bytes], depth: int = 1) -> object:
     """The value with each bytes replaced by its placeholder; the bytes go into `attachments`."""
     if isinstance(value, bytes):
         attachments.append(value)
         return {"_placeholder": True, "num": len(attachments) - 1}
-    try:
-        if isinstance(value, list | tuple):
-            return [_take_out(item, attachments) for item in value]
-        if isinstance(value, dict):
-            return {key: _take_out(item, attachments) for key, item in value.items()}
-    except RecursionError:
-        raise ProtocolError("Nested too deeply") from None
-    return value
+    if not isinstance(value, list | tuple | dict):
+        return value
+    if depth > NESTING_MAX:
+        raise ProtocolError(f"Nested more than {NESTING_MAX} deep")
+    if isinstance(value, dict):
+        return {key: _take_out(item, attachments, depth + 1) for key, item in value.items()}
+    return [_take_out(item, attachments, depth + 1) for item in value]
 
 
 def _put_back(value: object, attachments: list[bytes]) -> object:
@@ -209,6 +215,8 @@ def _escaped(value: object) -> str:
 
 
 def _from_json(text: str) -> object:
+    if text.count("[") + text.count("{") > NESTING_MAX and _nesting(text) > NESTING_MAX:
+        raise ProtocolError(f"Nested more than {NESTING_MAX} deep")
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
@@ -223,6 +231,12 @@ def _leniently(text: str) -> object:
         return json.loads(text, parse_int=_integer, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"Malformed JSON: {error}") from None
+
+
+def _nesting(text: str) -> int:
+    """How deep a JSON text nests, as far as it is well-formed; past that at least as deep as a parser would get."""
+    brackets = _BETWEEN_BRACKETS.sub("", text)
+    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0)
 
 
 def _integer(digits: str) -> int | float:

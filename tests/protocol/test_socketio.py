@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import inf
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ellara.errors import ProtocolError
-from ellara.protocol.socketio import Ack, Connect, ConnectError, Decoder, Disconnect, Event, Packet, encode
+from ellara.protocol.socketio import NESTING_MAX, Ack, Connect, ConnectError, Decoder, Disconnect, Event, Packet, encode
 
 namespaces = st.just("/") | st.from_regex(r"/[a-z0-9/?=]{1,8}", fullmatch=True)
 numbers = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
@@ -134,6 +135,28 @@ def test_what_json_cannot_say_is_a_protocol_error() -> None:
     for argument in (deep, ["\ud800", inf]):
         with pytest.raises(ProtocolError):
             encode(Event("/", ["a", argument]))
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
+def test_a_raised_recursion_limit_does_not_open_the_c_stack_to_a_peer(opening: str) -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # as py-ecc does on import; msgspec then crashes the process past some 25,000 levels
+    try:
+        with pytest.raises(ProtocolError):
+            Decoder().receive('2["a",' + opening * 50_000)
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def test_nesting_is_bounded_and_brackets_in_a_text_are_none() -> None:
+    flat = '2["a",' + ",".join(["[]"] * 1_000) + ',"' + '[\\"' * 1_000 + '"]'
+    assert isinstance(Decoder().receive(flat), Event)
+    at_the_bound = '2["a",' + "[" * (NESTING_MAX - 1) + "]" * (NESTING_MAX - 1) + "]"
+    packet = Decoder().receive(at_the_bound)
+    assert isinstance(packet, Event)
+    assert encode(packet) == [at_the_bound]
+    with pytest.raises(ProtocolError):
+        Decoder().receive(at_the_bound.replace("[]", "[[]]"))
 
 
 def test_binary_leaves_as_attachments_and_comes_back_in_place() -> None:
