@@ -14,7 +14,7 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -102,6 +102,7 @@ class _Server:
     """One server process: its log, its end."""
 
     def __init__(self, place: Place) -> None:
+        self._sockets = place.sockets
         self._url = f"postgresql://ellara@/ellara?host={place.sockets}"
         read_end, write_end = os.pipe()
         settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
@@ -127,6 +128,8 @@ class _Server:
             finally:
                 with trio.CancelScope(shield=True):
                     await self._stop()
+                with suppress(OSError):
+                    self._sockets.rmdir()
             nursery.cancel_scope.cancel()
         return " / ".join(self._lines) or "it said nothing"
 
@@ -153,6 +156,8 @@ class _Server:
 
     async def _stop(self) -> None:
         for how, limit_s in ((signal.SIGINT, FAST_STOP_S), (signal.SIGQUIT, QUICK_STOP_S), (signal.SIGKILL, QUICK_STOP_S)):
+            if self._process.poll() is not None:
+                return
             self._process.send_signal(how)
             with trio.move_on_after(limit_s):
                 await _end_of(self._process.pid)
@@ -183,10 +188,11 @@ def _empty_folder(folder: Path, place: Place) -> None:
 
 async def _finish(command: list[str], place: Place, given: bytes = b"") -> None:
     """Runs a short program to its end. Raises `CannotStart` with what it said."""
-    with trio.fail_after(INITIALISE_TIMEOUT_S), _scratch(given) as source, _scratch() as output:
+    with _scratch(given) as source, _scratch() as output:
         process = _spawn(command, place, source=source, output=output)
         try:
-            await _end_of(process.pid)
+            with trio.move_on_after(INITIALISE_TIMEOUT_S):
+                await _end_of(process.pid)
         finally:
             process.kill()
             process.wait()
@@ -216,23 +222,21 @@ def _check_version(place: Place) -> None:
 
 
 async def _outwait_predecessor(place: Place) -> None:
-    """After a kill of the daemon its server may still be leaving; a pid file whose number is another program's now is removed."""
+    """After a kill of the daemon its server may still be leaving. What a killed one left behind is removed once it is gone.
+
+    PostgreSQL would be kept out by a file whose number is another program's now, or that of a dead process nobody has reaped. It
+    does not need the file to notice children of a killed server: they still hold the shared memory of this data folder.
+    """
     file = place.data / "postmaster.pid"
-    try:
+    with suppress(OSError, ValueError):  # no file, or no such process
         pid = int(file.read_text().partition("\n")[0])
-        process = os.pidfd_open(pid)
-    except (OSError, ValueError):  # no file, or no such process: PostgreSQL itself knows what to do
-        return
-    try:
-        if not _is_postgres(pid, place.data):
-            file.unlink(missing_ok=True)
-            return
-        with trio.move_on_after(PREDECESSOR_TIMEOUT_S):
-            await trio.lowlevel.wait_readable(process)
-            return
-        raise CannotStart(f"A PostgreSQL server (process {pid}) still runs on {place.data}: stop it first")
-    finally:
-        os.close(process)
+        if _is_postgres(pid, place.data):
+            with trio.move_on_after(PREDECESSOR_TIMEOUT_S) as patience:
+                await _end_of(pid)
+            if patience.cancelled_caught:
+                raise CannotStart(f"A PostgreSQL server (process {pid}) still runs on {place.data}: stop it first")
+    for path in (file, *place.sockets.iterdir()):
+        path.unlink(missing_ok=True)
 
 
 def _is_postgres(pid: int, data: Path) -> bool:
@@ -274,7 +278,7 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 
 async def _end_of(pid: int) -> None:
-    """Waits until a child of ours has ended, without a thread. It must not have been reaped yet."""
+    """Waits until a process has ended, without a thread. A child of ours must not have been reaped yet."""
     process = os.pidfd_open(pid)
     try:
         await trio.lowlevel.wait_readable(process)
