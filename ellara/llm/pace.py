@@ -47,23 +47,45 @@ class Pace:
             self.streams -= 1
 
 
-class PacedStream(httpcore2.AsyncNetworkStream):
-    def __init__(self, stream: httpcore2.AsyncNetworkStream, pace: Pace) -> None:
+class PacedSocket(trio.abc.Stream):
+    """Below TLS: what one read brings may be many of its records, and those above are then there without another read."""
+
+    def __init__(self, stream: trio.abc.Stream, pace: Pace) -> None:
         self._stream = stream
         self._pace = pace
         self._reads = 0
         self._last_read = 0.0
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         self._reads += 1
         if self._reads > UNPACED_READS and (pause_s := self._pace.pause_s):
             await trio.sleep_until(self._last_read + pause_s)
-        data = await self._stream.read(max_bytes, timeout)
+        data = await self._stream.receive_some(max_bytes)
         self._last_read = trio.current_time()
         return data
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self._reads = 0  # the next response begins
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class PacedStream(httpcore2.AsyncNetworkStream):
+    """The HTTP library's own stream on top of a `PacedSocket`; it asks for the socket itself, so that is kept at hand."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, socket: trio.socket.SocketType) -> None:
+        self._stream = stream
+        self._socket = socket
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -72,10 +94,20 @@ class PacedStream(httpcore2.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
-        return PacedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._pace)
+        return PacedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._socket)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        match info:
+            case "socket":
+                return self._socket
+            case "is_readable":
+                return self._socket.is_readable()
+            case "client_addr":
+                return self._socket.getsockname()
+            case "server_addr":
+                return self._socket.getpeername()
+            case _:
+                return self._stream.get_extra_info(info)
 
 
 class PacedBackend(httpcore2.TrioBackend):
@@ -90,7 +122,9 @@ class PacedBackend(httpcore2.TrioBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        return PacedStream(await super().connect_tcp(host, port, timeout, local_address, socket_options), self._pace)
+        stream: Any = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        socket = stream.get_extra_info("socket")
+        return PacedStream(type(stream)(PacedSocket(trio.SocketStream(socket), self._pace)), socket)
 
 
 class PacedTransport(httpx2.AsyncBaseTransport):
@@ -102,6 +136,11 @@ class PacedTransport(httpx2.AsyncBaseTransport):
     def __init__(self, pace: Pace, limits: httpx2.Limits) -> None:
         self._pace = pace
         tls = httpx2.create_ssl_context()  # 30 ms each
+        limits = httpx2.Limits(
+            max_connections=limits.max_connections,
+            max_keepalive_connections=STREAMS_PER_POOL,
+            keepalive_expiry=limits.keepalive_expiry,
+        )
         self._pools = [_transport(pace, limits, tls) for _ in range(POOLS)]
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-import httpcore2
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, memory_stream_pair
 
-from ellara.llm.pace import PAUSE_MAX_S, UNPACED_READS, UNPACED_STREAMS, Pace, PacedStream
+from ellara.llm.pace import PAUSE_MAX_S, UNPACED_READS, UNPACED_STREAMS, Pace, PacedSocket
 
 
 async def times_of_reads(pace: Pace, count: int) -> list[float]:
-    """When each of `count` reads of a stream that always has something came back."""
-    stream = PacedStream(httpcore2.AsyncMockStream([b"x"] * count), pace)
-    await stream.write(b"a request")
+    """When each of `count` reads of a connection that always has something came back."""
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(b"x" * count)
+    socket = PacedSocket(ours, pace)
+    await socket.send_all(b"a request")
     start, times = trio.current_time(), []
     for _ in range(count):
-        await stream.read(10)
+        await socket.receive_some(1)
         times.append(round(trio.current_time() - start, 6))
     return times
 
@@ -27,12 +28,14 @@ async def test_many_streams_are_each_read_less_often(autojump_clock: MockClock) 
 
 
 async def test_the_beginning_of_every_response_is_read_at_once(autojump_clock: MockClock) -> None:
-    stream = PacedStream(httpcore2.AsyncMockStream([b"x"] * 20), Pace(10_000))
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(b"x" * 20)
+    socket = PacedSocket(ours, Pace(10_000))
     start = trio.current_time()
     for _ in range(5):
-        await stream.write(b"the next request")
+        await socket.send_all(b"the next request")
         for _ in range(UNPACED_READS):
-            await stream.read(10)
+            await socket.receive_some(1)
     assert trio.current_time() == start
 
 
