@@ -77,6 +77,12 @@ def empty_database(postgres: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def other_database(postgres: str) -> Iterator[Database]:
+    """One more."""
+    yield from _fresh(postgres, "template1")
+
+
+@pytest.fixture
 def database(postgres: str, template: str) -> Iterator[Database]:
     """The settings of a migrated database of this test's own."""
     yield from _fresh(postgres, template)
