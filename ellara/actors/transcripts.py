@@ -6,6 +6,7 @@ What has queued is read in one query, as the ledger writes in one commit: when h
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 import attrs
 
@@ -15,6 +16,7 @@ from ellara.model import Message
 from ellara.storage.chats import UNKNOWN
 from ellara.storage.pool import Pool
 from ellara.storage.transcripts import read_transcripts
+from ellara.supervision import contain
 
 MAILBOX_SIZE = 1_024
 BATCH_MAX = 32
@@ -49,7 +51,7 @@ class Transcripts:
             with ExitStack() as stack:
                 for read in batch:
                     stack.enter_context(read)
-                await self._answer(batch)
+                await contain(partial(self._answer, batch), "transcripts", lambda: None)  # else all answers would end with it
 
     async def _answer(self, batch: list[Read]) -> None:
         try:
