@@ -18,7 +18,7 @@ from ellara.chain.attempts import AFTER_SENDING, Sent
 from ellara.errors import Unavailable
 from ellara.log import get_logger
 from ellara.mailbox import Bell
-from ellara.model import SettlementState, utc_now
+from ellara.model import Attempt, SettlementState, utc_now
 from ellara.storage import settlements
 from ellara.storage.settlements import Sending
 
@@ -53,42 +53,54 @@ class Sender:
     def has(self, signed: OpenRound) -> bool:
         return signed.newest.nonce in self._waiting
 
+    def drop(self, lost: OpenRound) -> None:
+        """Its nonce is someone else's for ever: its bytes need not go out any more."""
+        self._waiting.pop(lost.newest.nonce, None)
+
     async def run(self) -> None:
         while True:
             await self._bell.heard()
             while self._waiting:
                 nonce = min(self._waiting)
-                again = await self._send(self._waiting[nonce])
-                if again:
-                    await self._write_down()
+                if await self._send(self._waiting[nonce]):
                     await trio.sleep(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
                     self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
                 else:
                     self._pause_s = FIRST_PAUSE_S
                     self._waiting.pop(nonce, None)
-            await self._write_down()
+
+    async def write_down(self) -> None:
+        """signed → sent, and the log: by the watcher, so that two never lock the same rows in different orders.
+
+        Nothing is lost with what is not written down: signed bytes are sent again anyway. Raises what storage raises.
+        """
+        if batch := list(self._unlogged):
+            async with self._desk.pool.connection() as connection:
+                await settlements.mark_sent(connection, self._desk.ledger, batch)
+            for _ in batch:
+                self._unlogged.popleft()
 
     async def _send(self, signed: OpenRound) -> bool:
         """One broadcast. True: it is still this one's turn."""
         attempt, started_at = signed.newest, utc_now()
         answer = await self._desk.rpc.send(attempt.raw, attempt.tx_hash)
-        self._note(signed, answer, started_at)
+        self._note(signed, attempt, answer, started_at)
         self._desk.heads.hurry()
         match AFTER_SENDING[answer.outcome]:
             case Sent.ACCEPTED:
                 signed.accept()
             case Sent.LOOK:
-                return await self._look(signed, answer)
+                return await self._look(signed, attempt, answer)
             case Sent.AGAIN:
                 signed.hinder("The blockchain node did not confirm that it has the transaction; it is sent again")
                 return True
             case Sent.RAISE:
-                return await self._raise(signed)
+                return await self._raise(signed, attempt)
             case Sent.WAIT:
-                self._give_way(signed, answer)
+                self._give_way(signed, attempt, answer)
         return False
 
-    async def _look(self, signed: OpenRound, answer: Answer) -> bool:
+    async def _look(self, signed: OpenRound, sent: Attempt, answer: Answer) -> bool:
         """The node says that it has these bytes, or others for this nonce: both can be our own of before."""
         try:
             for attempt in reversed(signed.attempts):
@@ -98,26 +110,26 @@ class Sender:
         except Unavailable as error:
             signed.hinder(error.message)
             return True
-        self._give_way(signed, answer)
+        self._give_way(signed, sent, answer)
         return False
 
-    async def _raise(self, signed: OpenRound) -> bool:
+    async def _raise(self, signed: OpenRound, sent: Attempt) -> bool:
         try:
             if await self._purse.raise_fees(signed):
                 return True
         except Unavailable as error:
             signed.hinder(error.message)
             return True
-        self._give_way(signed, Answer(Outcome.FEE_TOO_LOW, text="the ceiling allows no higher fee"))
+        self._give_way(signed, sent, Answer(Outcome.FEE_TOO_LOW, text="the ceiling allows no higher fee"))
         return False
 
-    def _give_way(self, signed: OpenRound, answer: Answer) -> None:
+    def _give_way(self, signed: OpenRound, sent: Attempt, answer: Answer) -> None:
         """Sending it again now would not help: the watcher brings it back, or finds what has become of its nonce."""
         if not signed.stuck:
             log.error(
                 "the node refuses a settlement",
                 order=str(signed.settlement.order),
-                nonce=signed.newest.nonce,
+                nonce=sent.nonce,
                 outcome=answer.outcome.value,
                 text=answer.text,
             )
@@ -127,22 +139,8 @@ class Sender:
         else:
             signed.refuse(Unavailable(REFUSED.get(answer.outcome, REFUSED_OTHERWISE), retry_after_s=10.0))
 
-    def _note(self, signed: OpenRound, answer: Answer, started_at: datetime) -> None:
+    def _note(self, signed: OpenRound, attempt: Attempt, answer: Answer, started_at: datetime) -> None:
         text = answer.text.replace("\0", "")[:TEXT_MAX_CHARS]
-        self._unlogged.append(Sending(signed.newest.tx_hash, started_at, utc_now(), answer.outcome.value, answer.code, text))
+        self._unlogged.append(Sending(attempt.tx_hash, started_at, utc_now(), answer.outcome.value, answer.code, text))
         if signed.settlement.state == SettlementState.SIGNED:
             signed.move(SettlementState.SENT)
-
-    async def _write_down(self) -> None:
-        """signed → sent, and the log. Kept for the next time when the database is away: signed bytes are sent again anyway."""
-        batch = list(self._unlogged)
-        if not batch:
-            return
-        try:
-            async with self._desk.pool.connection() as connection:
-                await settlements.mark_sent(connection, self._desk.ledger, batch)
-        except Unavailable as error:
-            log.warning("broadcasts not written down yet", error=error.message, broadcasts=len(batch))
-            return
-        for _ in batch:
-            self._unlogged.popleft()

@@ -54,7 +54,7 @@ class Rounds(Protocol):
 
 
 class Watcher:
-    """Owns no round: it reads the settler's and moves them."""
+    """The only writer of rows that are signed; reads the settler's rounds and moves them."""
 
     def __init__(self, desk: Desk, purse: Purse, assigner: Assigner, sender: Sender, rounds: Rounds) -> None:
         self._desk, self._purse = desk, purse
@@ -71,6 +71,7 @@ class Watcher:
             if head is None:
                 continue
             try:
+                await self._sender.write_down()
                 await self._look(head)
                 self._blind = False
             except Unavailable as error:
@@ -184,7 +185,7 @@ class Watcher:
         return attrs.evolve(settlement, state=state, reason=await self._reason(settlement, mined))
 
     async def _reason(self, settlement: Settlement, mined: Mined) -> str:
-        """The call again on the block before: nearly the state it met. Nodes that forgot that state know no reason."""
+        """The call again on the state that its block left: what stood in its way mostly still does. Old states nodes forget."""
         data = settle_call(settlement.order, settlement.beneficiary, native=bool(settlement.native))
         try:
             await self._desk.rpc.call(
@@ -223,6 +224,7 @@ class Watcher:
                 each.move(SettlementState.LOST)
                 log.error("a nonce was used by another hand", order=str(each.settlement.order), nonce=each.newest.nonce)
             case Next.FREE:
+                self._sender.drop(each)
                 each.attempts.clear()
                 each.mined, each.accepted, each.stuck = None, False, False
                 each.move(SettlementState.RECEIVED)
