@@ -22,13 +22,26 @@ from ellara.storage.pool import Pool
 from tests.line import Line
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under continuous integration (CI=true) a skipped test is a failure: nothing may be passed over in silence."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def database_url(server_url: str, name: str) -> str:
     return server_url.replace("/ellara?", f"/{name}?")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a running embedded server. Its trio lives in a thread of its own: the server dies with that thread."""
+    """The URL of a running embedded server, or of the one in ELLARA_TEST_DATABASE (`postgresql://user@/ellara?host=…`).
+
+    Its trio lives in a thread of its own: the server dies with that thread.
+    """
+    if given := os.environ.get("ELLARA_TEST_DATABASE"):
+        yield given
+        return
     answers: queue.SimpleQueue[str | trio.lowlevel.TrioToken | BaseException] = queue.SimpleQueue()
     with TemporaryDirectory(prefix="ellara-tests-") as folder:
         os.chmod(folder, 0o755)  # the server's account must be able to enter it
@@ -65,6 +78,7 @@ def template(postgres: str) -> str:
     """The name of a migrated, empty database."""
     name = "migrated"
     with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}".encode())
         connection.execute(f"CREATE DATABASE {name}".encode())
     trio.run(migrate, Database(url=Secret(database_url(postgres, name))))
     return name

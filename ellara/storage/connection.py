@@ -173,11 +173,14 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
             raise Invalid("A text holds half of a surrogate pair") from error
 
     @property
-    def at_rest(self) -> bool:
-        """Whether it is open, between transactions, and the server has said nothing: what it says unasked is a farewell."""
-        if self.closed or self.pgconn.transaction_status != pq.TransactionStatus.IDLE:
-            return False
-        return not _ready_now(self.pgconn.socket, READ)
+    def idle(self) -> bool:
+        """Open, and between transactions."""
+        return not self.closed and self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+
+    @property
+    def hears_something(self) -> bool:
+        """Of an idle one: what a server says unasked is a farewell."""
+        return bool(_ready_now(self.pgconn.socket, READ))
 
     def drop(self) -> None:
         """Closes without a word to the server and without waiting."""

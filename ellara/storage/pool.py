@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
+from psycopg.pq import TransactionStatus
 
 from ellara.errors import Busy, Invalid, Stopping, TimedOut
 from ellara.metrics import POOL_WAITING
@@ -56,6 +57,8 @@ class Pool:
         async with self.connection() as connection:
             number = await connection.begin()
             yield connection
+            if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+                raise RuntimeError("the block went on after an error of its transaction: COMMIT would roll back in silence")
             if not await self._commit(connection):
                 await self._find_verdict(number)
 
@@ -68,15 +71,20 @@ class Pool:
     async def _take_turn(self) -> None:
         if self._closed:
             raise Stopping("The server is restarting; please try again in a moment", retry_after_s=5.0)
-        with POOL_WAITING.track_inprogress(), trio.move_on_after(self._settings.pool_wait_s):
-            await self._free.acquire()
+        try:
+            self._free.acquire_nowait()  # takes nobody's turn: what is given back goes to who waits
+        except trio.WouldBlock:
+            with POOL_WAITING.track_inprogress(), trio.move_on_after(self._settings.pool_wait_s):
+                await self._free.acquire()
+                return
+        else:
             return
         raise Busy("The database is busy; please try again in a moment")
 
     async def _checkout(self) -> Connection:
         while self._resting:
             connection = self._resting.pop()
-            if connection.at_rest:
+            if connection.idle and not connection.hears_something:
                 return connection
             connection.drop()
         return await self._connect()
@@ -86,13 +94,13 @@ class Pool:
         return await connect(self._target, timeout_s=settings.connect_timeout_s, statement_timeout_s=settings.statement_timeout_s)
 
     async def _checkin(self, connection: Connection) -> None:
-        if not connection.closed and not connection.at_rest:
+        if not connection.closed and not connection.idle:
             with trio.move_on_after(ROLLBACK_S, shield=True):
                 try:
                     await connection.rollback()
                 except (Interrupted, TimedOut):
                     connection.drop()
-        if connection.at_rest and not self._closed:
+        if connection.idle and not self._closed:
             self._resting.append(connection)
         else:
             connection.drop()

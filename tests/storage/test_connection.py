@@ -98,7 +98,7 @@ async def test_a_text_postgresql_cannot_hold_is_invalid(pool: Pool, text: str) -
     async with pool.connection() as connection:
         with pytest.raises(Invalid):
             await connection.run(ADD_USER, id=text)
-        assert connection.at_rest
+        assert connection.idle
 
 
 async def test_a_large_statement_is_sent_while_the_answer_comes(pool: Pool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 import psycopg
@@ -15,7 +16,7 @@ import trio.testing
 from ellara.errors import Busy, Stopping, TimedOut
 from ellara.settings import Database
 from ellara.storage import pool as pool_module
-from ellara.storage.connection import CommitUnclear, Interrupted
+from ellara.storage.connection import CommitUnclear, Interrupted, Taken
 from ellara.storage.pool import Pool
 from tests.line import Line
 
@@ -108,6 +109,18 @@ def fail() -> None:
 async def test_a_transaction_whose_block_raises_is_rolled_back(pool: Pool) -> None:
     with pytest.raises(ZeroDivisionError):
         await add(pool, fail)
+    assert await count(pool) == 0
+
+
+async def test_a_block_that_swallows_an_error_of_its_transaction_does_not_pass_for_committed(pool: Pool) -> None:
+    async def swallow() -> None:
+        async with pool.transaction() as connection:
+            await connection.run(ADD, id="a")
+            with suppress(Taken):
+                await connection.run(ADD, id="a")
+
+    with pytest.raises(RuntimeError):
+        await swallow()
     assert await count(pool) == 0
 
 
