@@ -1,8 +1,8 @@
 """The composition root: makes mailboxes and actors, starts them in order, stops them in reverse.
 
 Knows every room and does no work of its own. Started from below: stand-ins, database, ledger, chain, answers, sessions, and the
-front last, once all that it serves is there. Stopped from above: no new connections, running answers end, sockets are closed at
-the transport, settler and ledger empty their mailboxes; cancellation is the deadline behind each step.
+front last, once all that it serves is there. Stopped from above: no new questions, running answers end, sockets are closed at the
+transport, the front closes, settler and ledger empty their mailboxes; cancellation is the deadline behind each step.
 """
 
 from __future__ import annotations
@@ -116,8 +116,7 @@ async def _serve(settings: Settings, prompt: str, stop: trio.Event, ready: Calla
         await stop.wait()
         log.info("stopping")
         with trio.move_on_after(settings.server.stop_s):
-            front.close()
-            await runs.stop(settings.server.stop_s / 2)
+            await runs.stop(settings.server.stop_s / 2)  # with the front open: a polling client comes back for its answer's end
             await sockets.close()
             for part in (front, settler, heads, ledger):
                 await part.stop(settings.server.stop_s)

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from tests.running import RunningDaemon
+from tests.wire.node import run_script
 
 
 @attrs.frozen
@@ -129,3 +130,18 @@ def test_where_an_order_stands_is_told(merchant: Merchant) -> None:
     assert (state["orderHash"], state["txHash"], state["beneficiary"]) == (order, tx_hash, beneficiary)
     assert state["state"] in ("mined", "settled")
     assert state["blockNumber"] == int(merchant.receipt(tx_hash)["blockNumber"], 16)
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["token", "native"])
+def test_viem_sees_the_settlement(merchant: Merchant, native: bool) -> None:
+    """Blockchain Library: Viem 2.x. Network: Sepolia testnet (chain ID: 11155111)."""
+    order, beneficiary = merchant.new_order(native=native), wallet()
+    tx_hash = merchant.settle(order, beneficiary).json()["txHash"]
+    told = json.loads(run_script("settlement.mjs", merchant.rpc_url, merchant.contract, tx_hash, order))
+    assert told["beneficiary"].lower() == beneficiary
+    assert {name: told[name] for name in ("chainId", "status", "order", "outstanding")} == {
+        "chainId": 11_155_111,
+        "status": "success",
+        "order": order,
+        "outstanding": "0",
+    }

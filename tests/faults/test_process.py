@@ -119,7 +119,8 @@ class TestWithoutChain:
     """A real RPC is configured, and dead."""
 
     @pytest.fixture(scope="class")
-    def daemon(self) -> Iterator[RunningDaemon]:
+    @staticmethod
+    def daemon() -> Iterator[RunningDaemon]:
         toml = '[chain]\nsettle_timeout_s = 1.0\n[sandbox]\nstate_dir = "state"\n'
         key = "0x" + "11" * 32
         with (

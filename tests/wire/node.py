@@ -40,6 +40,14 @@ def install() -> Path:
     return modules
 
 
+def run_script(name: str, *arguments: str) -> str:
+    """What a script of this folder prints. Raises `CalledProcessError` when it fails."""
+    install()
+    node, _ = programs()
+    command = [*node, str(FOLDER / name), *arguments]
+    return subprocess.run(command, check=True, timeout=HEAR_S * 2, stdout=subprocess.PIPE, text=True).stdout
+
+
 class JsClient:
     """A Node process with sockets by name; a context manager ends it. Bytes are `bytes` on this side."""
 
