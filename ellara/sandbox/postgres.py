@@ -85,6 +85,14 @@ async def run_postgres(state_dir: Path, *, task_status: trio.TaskStatus[str] = t
         await _initialise(place)
     _check_version(place)
     await _outwait_predecessor(place)
+    try:
+        await _serve(place, task_status)
+    finally:
+        with suppress(OSError):
+            place.sockets.rmdir()
+
+
+async def _serve(place: Place, task_status: trio.TaskStatus[str]) -> None:
     last_words = ""
     give_up_at = trio.current_time() + PREDECESSOR_TIMEOUT_S
     while trio.current_time() < give_up_at:
@@ -102,7 +110,6 @@ class _Server:
     """One server process: its log, its end."""
 
     def __init__(self, place: Place) -> None:
-        self._sockets = place.sockets
         self._url = f"postgresql://ellara@/ellara?host={place.sockets}"
         read_end, write_end = os.pipe()
         settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
@@ -128,8 +135,6 @@ class _Server:
             finally:
                 with trio.CancelScope(shield=True):
                     await self._stop()
-                with suppress(OSError):
-                    self._sockets.rmdir()
             nursery.cancel_scope.cancel()
         return " / ".join(self._lines) or "it said nothing"
 

@@ -18,7 +18,8 @@ from ellara.errors import CannotStart
 from ellara.log import get_logger
 from ellara.settings import Database
 from ellara.storage.adoption import judge, survey
-from ellara.storage.connection import Connection, Target, connect
+from ellara.storage.connection import Connection, connect
+from ellara.storage.target import Target
 
 log = get_logger(__name__)
 

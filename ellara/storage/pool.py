@@ -14,7 +14,8 @@ from psycopg.pq import TransactionStatus
 from ellara.errors import Busy, Invalid, Stopping, TimedOut
 from ellara.metrics import POOL_WAITING
 from ellara.settings import Database
-from ellara.storage.connection import CommitUnclear, Connection, Interrupted, Target, connect
+from ellara.storage.connection import CommitUnclear, Connection, Interrupted, connect
+from ellara.storage.target import Target
 
 ROLLBACK_S = 1.0
 VERDICT_S, VERDICT_PAUSE_S = 5.0, 0.1

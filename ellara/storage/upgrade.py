@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ellara.errors import CannotStart
 from ellara.storage.adoption import fresh_words
-from ellara.storage.connection import Target
+from ellara.storage.target import Target
 
 BASELINE = "0001"
 DIVIDER = "-- then, in one transaction:\n"

@@ -7,8 +7,9 @@ import trio
 from psycopg.conninfo import conninfo_to_dict
 
 from ellara.errors import CannotStart, Invalid, Unavailable
-from ellara.storage.connection import Dangling, Interrupted, Taken, Target, connect
+from ellara.storage.connection import Dangling, Interrupted, Taken, connect
 from ellara.storage.pool import Pool
+from ellara.storage.target import Target
 
 PLAIN = "postgresql://user:p%40ss@db.example:6432/shop"
 ADD_USER = "INSERT INTO ellara.users VALUES (%(id)s, %(id)s, 'USER', '2024-01-01', '2024-01-01')"
