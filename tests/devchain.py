@@ -16,7 +16,7 @@ import trio
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from ellara.sandbox.evm import DevChain, run_chain
+from ellara.sandbox.evm.server import DevChain, run_chain
 from ellara.settings import Sandbox
 
 CHAIN_ID = 11_155_111

@@ -1,7 +1,7 @@
 """Settles orders: the only holder of the signing key and of the next nonce. `settle` is what the web room calls.
 
 A call becomes a row, is simulated on chain, gets a nonce and signed bytes (assigning.py), is broadcast (sending.py) and watched
-until final (watching.py). Rows and bytes are stored before anything is sent; whatever is open is taken up again at start.
+until final (watching.py), all in settling/. Rows and bytes are stored before anything is sent; whatever is open is taken up again at start.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from ellara.actors.assigning import Assigner
 from ellara.actors.heads import Heads
-from ellara.actors.purse import Purse
-from ellara.actors.sending import Sender
-from ellara.actors.settling import Desk, OpenRound, Settle, insist
-from ellara.actors.watching import Watcher
+from ellara.actors.settling.assigning import Assigner
+from ellara.actors.settling.desk import Desk, OpenRound, Settle, insist
+from ellara.actors.settling.purse import Purse
+from ellara.actors.settling.sending import Sender
+from ellara.actors.settling.watching import Watcher
 from ellara.chain.contract import PaymentInfo, settle_call
 from ellara.chain.rpc import Rpc
 from ellara.errors import Busy, CannotStart, ChainUnavailable, Conflict, Invalid, Refused, Reverted, TimedOut, Unavailable

@@ -1,6 +1,6 @@
 """The HTTP/1.1 shell under the sandbox's servers: loopback only, requests read whole, answers sent whole or in chunks.
 
-Called by sandbox/assistant.py and sandbox/evm.py. h11 knows the protocol; this moves its bytes and keeps time. A handler's crash
+Called by assistant/server.py and evm/server.py. h11 knows the protocol; this moves its bytes and keeps time. A handler's crash
 is a 500, never the server's end. A peer that leaves (a half-close counts too) cancels its handler where it stands. On purpose it
 can also misbehave, for faults: `raw`, `abort`, a handler that never returns, or one that returns with its body unfinished.
 Absent: TLS, compression, routing, WebSocket.

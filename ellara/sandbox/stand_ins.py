@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 import trio
 
-from ellara.sandbox.assistant import run_assistant
-from ellara.sandbox.evm import run_chain
+from ellara.sandbox.assistant.server import run_assistant
+from ellara.sandbox.evm.server import run_chain
 from ellara.sandbox.postgres import hold_state_folder, run_postgres
 from ellara.settings import Secret, Settings
 from ellara.supervision import RestartLimit, supervise

@@ -19,7 +19,7 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 
 from ellara.actors import ledger
-from ellara.actors.settling import Settle
+from ellara.actors.settling.desk import Settle
 from ellara.auth.tokens import Tokens
 from ellara.log import get_logger
 from ellara.mailbox import Mailbox

@@ -10,11 +10,11 @@ import trio
 
 from ellara.actors.heads import Heads
 from ellara.actors.settler import MAILBOX_SIZE, Settler, settle
-from ellara.actors.settling import Settle
+from ellara.actors.settling.desk import Settle
 from ellara.chain.rpc import open_rpc
 from ellara.mailbox import Mailbox
 from ellara.model import Address, OrderHash, Settlement, SettlementState
-from ellara.sandbox.evm import DevChain
+from ellara.sandbox.evm.server import DevChain
 from ellara.settings import Chain, Secret
 from ellara.storage.pool import Pool
 from ellara.storage.settlements import find_settlements

@@ -9,7 +9,7 @@ import trio
 
 from ellara.actors.heads import Heads
 from ellara.chain.rpc import open_rpc
-from ellara.sandbox.evm import DevChain
+from ellara.sandbox.evm.server import DevChain
 from ellara.settings import Chain, Secret
 from tests.devchain import Rpc
 

@@ -24,7 +24,7 @@ from ellara.llm.tools import Tool, cek_transaksi
 from ellara.mailbox import Mailbox
 from ellara.model import Message, Page, Speaker, Transaction, TransactionStatus, TransactionType, User
 from ellara.protocol import socketio
-from ellara.sandbox.assistant import run_assistant
+from ellara.sandbox.assistant.server import run_assistant
 from ellara.settings import OpenAI, Secret
 from ellara.storage.chats import list_chats
 from ellara.storage.messages import list_messages

@@ -10,7 +10,7 @@ import trio.testing
 
 from ellara.errors import Busy, CannotStart, Conflict, Invalid, Reverted, TimedOut
 from ellara.model import Address, Settlement, SettlementState
-from ellara.sandbox.evm import DevChain
+from ellara.sandbox.evm.server import DevChain
 from ellara.settings import Secret
 from ellara.storage.pool import Pool
 from ellara.storage.settlements import find_by_tx_hash

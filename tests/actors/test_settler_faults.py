@@ -9,7 +9,7 @@ import trio
 
 from ellara.errors import ChainUnavailable, Reverted, Unavailable
 from ellara.model import SettlementState
-from ellara.sandbox.evm import DevChain
+from ellara.sandbox.evm.server import DevChain
 from ellara.storage.pool import Pool
 from tests.actors.settling import Running
 from tests.devchain import Rpc, owner_of, settlement_data, signed

@@ -13,7 +13,7 @@ from ellara.chain.answers import NotSent, Outcome, RpcError, Unanswered
 from ellara.chain.contract import NATIVE_COIN, payment_info_call, read_payment_info, settle_call
 from ellara.errors import ChainUnavailable, Reverted
 from ellara.model import Address, Hash32, OrderHash, TxHash
-from ellara.sandbox.evm import DevChain
+from ellara.sandbox.evm.server import DevChain
 from ellara.sandbox.http import Request, Response, serve
 from ellara.settings import Chain, Secret
 from tests.devchain import CHAIN_ID, Rpc, owner_of, signed

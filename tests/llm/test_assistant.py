@@ -16,7 +16,7 @@ from ellara.llm.client import open_client, proxy_for
 from ellara.llm.faults import Fault
 from ellara.llm.tools import cek_transaksi
 from ellara.model import Message, Speaker, Transaction, TransactionStatus, utc_now
-from ellara.sandbox.assistant import run_assistant
+from ellara.sandbox.assistant.server import run_assistant
 from ellara.settings import Model, OpenAI, Secret
 
 KEY = "sk-test"

@@ -7,7 +7,7 @@ from typing import Any
 from quart import Blueprint
 
 from ellara.actors import settler
-from ellara.actors.settling import Settle
+from ellara.actors.settling.desk import Settle
 from ellara.auth.tokens import Tokens
 from ellara.errors import EllaraError, NotFound
 from ellara.mailbox import Mailbox
