@@ -49,6 +49,9 @@ def postgres() -> Iterator[str]:
         thread.start()
         scope, url = answers.get(), answers.get()
         assert isinstance(url, str), url
+        with psycopg.connect(url, autocommit=True) as connection:  # killed processes are survived without it, and each test's
+            connection.execute("ALTER SYSTEM SET fsync = off")  # database is made five times as fast
+            connection.execute("SELECT pg_reload_conf()")
         yield url
         assert isinstance(scope, trio.lowlevel.TrioToken)
         scope.run_sync_soon(_stops.pop(scope).cancel)
@@ -105,7 +108,7 @@ def database(postgres: str, template: str) -> Iterator[Database]:
 def _fresh(postgres: str, template: str) -> Iterator[Database]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
         yield Database(url=Secret(database_url(postgres, name)))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 

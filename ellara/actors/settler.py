@@ -1,7 +1,8 @@
 """Settles orders: the only holder of the signing key and of the next nonce. `settle` is what the web room calls.
 
-A call becomes a row, is simulated on chain, gets a nonce and signed bytes (assigning.py), is broadcast (sending.py) and watched
-until final (watching.py), all in settling/. Rows and bytes are stored before anything is sent; whatever is open is taken up again at start.
+A call becomes a row, is simulated on chain, gets a nonce and signed bytes (settling/assigning.py), is broadcast
+(settling/sending.py) and watched until final (settling/watching.py). Rows and bytes are stored before anything is sent; whatever
+is open is taken up again at start.
 """
 
 from __future__ import annotations
