@@ -1,7 +1,8 @@
 """The dev chain's planned faults: which call goes wrong next, and how. Pure.
 
 Called by server.py. Planned over RPC: `dev_fault {method, kind, count?, skip?, delayMs?, code?, message?}`; `method` "*" means
-any but the dev_ ones. Plans are tried in the order in which they were made; `skip` calls pass first, then `count` calls (1) are hit.
+any but the dev_ ones. Plans are tried in the order in which they were made; `skip` calls pass first, then `count` calls (1)
+are hit.
 """
 
 from __future__ import annotations
