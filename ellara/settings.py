@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import attrs
-from cattrs import Converter, transform_error
+from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 from dotenv import dotenv_values
@@ -251,7 +251,7 @@ def load(file: Path | None, environ: Mapping[str, str], env_file: Path | None = 
             origins[f"{section}.{key}"] = origin
     try:
         settings = _converter().structure(tree, Settings)
-    except Exception as error:  # noqa: BLE001 - cattrs groups whatever its hooks and attrs' validators raised
+    except BaseValidationError as error:
         raise BadSettings(faults + [_named(fault, origins, file) for fault in transform_error(error, "", _sentence)]) from None
     faults += [_named(fault, origins, file) for fault in settings.faults()]
     if faults:
