@@ -98,11 +98,14 @@ def _load(file: Path | None) -> tuple[Loaded, Path]:
 
 
 def _run(main: Callable[[], Awaitable[None]]) -> None:
-    """Runs to the end, or ends the process with a clear last line: an expected error's own, else the innermost crash."""
+    """Runs to the end, or ends the process with a clear last line, the expected error's own; a bug keeps its traceback."""
+    code = 0
     try:
         trio.run(main)
     except* EllaraError as group:
         click.echo(f"ellara: {innermost(group)}", err=True)
-        raise SystemExit(EX_FAILED) from None
+        code = EX_FAILED
     except* KeyboardInterrupt:
-        raise SystemExit(EX_FAILED) from None
+        code = EX_FAILED
+    if code:
+        raise SystemExit(code)  # not in an except*: Debian 12's Python (3.11.2) wraps that in a group, with a traceback
