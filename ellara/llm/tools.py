@@ -80,9 +80,7 @@ StatusName = Annotated[Literal["PENDING", "SUCCESS", "FAILED"], msgspec.Meta(ext
 
 class CekTransaksi(msgspec.Struct, forbid_unknown_fields=True):
     jumlah: Annotated[int, msgspec.Meta(ge=1, le=ROWS_MAX, description="Berapa transaksi terbaru yang dilihat")]
-    status: Annotated[
-        Literal["PENDING", "SUCCESS", "FAILED"] | None, msgspec.Meta(description="Hanya yang berstatus ini; null untuk semua")
-    ]
+    status: Annotated[StatusName | None, msgspec.Meta(description="Hanya yang berstatus ini; null untuk semua")]
     hash: Annotated[str | None, msgspec.Meta(description="Hanya yang hash-nya memuat teks ini; null untuk semua")]
 
 

@@ -105,3 +105,5 @@ def test_the_schema_is_strict_as_openai_wants_it() -> None:
     assert schema["strict"] is True
     assert parameters["additionalProperties"] is False
     assert set(parameters["required"]) == set(parameters["properties"]) == {"jumlah", "status", "hash"}
+    for each in parameters["properties"].values():
+        assert all("type" in variant for variant in each.get("anyOf", [each]))

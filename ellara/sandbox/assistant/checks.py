@@ -152,6 +152,8 @@ def _check_node(node: Mapping[str, object], whose: str, param: str, path: tuple[
     place = f"({', '.join(repr(step) for step in path)})"
     if len(path) > 2 * DEPTH_MAX:
         raise _bad_schema(whose, param, place, f"more than {DEPTH_MAX} levels of nesting.")
+    if not {"type", "anyOf", "$ref"} & node.keys():
+        raise _bad_schema(whose, param, place, "schema must have a 'type' key.")
     properties, required = node.get("properties"), node.get("required")
     if node.get("type") == "object" or properties is not None:
         if node.get("additionalProperties") is not False:

@@ -77,6 +77,12 @@ RESPONSES: dict[str, tuple[dict[str, object], int, str | None, str | None]] = {
         "invalid_function_parameters",
         "tools[0].parameters",
     ),
+    "choices without a type": (
+        shaped(properties={"a": {"anyOf": [{"enum": ["x"]}, {"type": "null"}]}}, required=["a"]),
+        400,
+        "invalid_function_parameters",
+        "tools[0].parameters",
+    ),
     "root not an object": (shaped(type="array"), 400, "invalid_function_parameters", "tools[0].parameters"),
     "choices at the root": (shaped(anyOf=[]), 400, "invalid_function_parameters", "tools[0].parameters"),
     "tool choice not offered": ({"tool_choice": {"type": "function", "name": "x"}}, 400, None, "tool_choice"),
