@@ -166,8 +166,11 @@ _INDONESIAN = frozenset(
 LANGUAGE_READ_MAX_CHARS = 500
 
 
-def language_of(text: str) -> Language:
-    """English if its commonest words outnumber the Indonesian ones; Bahasa Indonesia when in doubt."""
-    words = _WORD.findall(text[:LANGUAGE_READ_MAX_CHARS].lower())
-    english = sum(word in _ENGLISH for word in words)
-    return Language.ENGLISH if english > sum(word in _INDONESIAN for word in words) else Language.INDONESIAN
+def language_of(*texts: str) -> Language:
+    """Whose commonest words outnumber the other's in the first text that tells; Bahasa Indonesia when none does."""
+    for text in texts:
+        words = _WORD.findall(text[:LANGUAGE_READ_MAX_CHARS].lower())
+        more_english = sum(word in _ENGLISH for word in words) - sum(word in _INDONESIAN for word in words)
+        if more_english:
+            return Language.ENGLISH if more_english > 0 else Language.INDONESIAN
+    return Language.INDONESIAN

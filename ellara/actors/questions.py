@@ -34,7 +34,7 @@ class Question:
     """None: begins a chat."""
 
 
-def parse(args: Sequence[object], question_max_chars: int) -> Question | Trouble:
+def parse(args: Sequence[object]) -> Question | Trouble:
     """`args`: the event's arguments, as decoded from JSON."""
     try:
         payload = _payload(args[0] if args else None)
@@ -43,8 +43,6 @@ def parse(args: Sequence[object], question_max_chars: int) -> Question | Trouble
     text, user_id, chat_id = payload.question or "", payload.userId or "", payload.chatId or None
     if not text.strip() or not user_id:
         return Trouble.QUESTION_MISSING
-    if len(text) > question_max_chars:
-        return Trouble.QUESTION_TOO_LONG
     if _UNSTORABLE.search(text) or any(_UNSTORABLE.search(each) or len(each) > ID_MAX_CHARS for each in (user_id, chat_id or "")):
         return Trouble.MALFORMED
     return Question(text, user_id, chat_id)

@@ -74,8 +74,8 @@ class Run:
     language: Language
     chat_id: str | None
     title: str = ""
-    title_waited: bool = False
-    """The first chunk waits for the title no more."""
+    titled: trio.Event = attrs.field(factory=trio.Event)
+    """The first chunk waits for the title no more: it has come, or not in time."""
     to_flush: bool = False
     kept: bool = False
 
@@ -105,10 +105,10 @@ class Runs:
         """For the sessions: takes `message`, ignores every other event. Never raises, never waits."""
         if name != "message":
             return
-        question = parse(args, self._settings.question_max_chars)
+        question = parse(args)
         if isinstance(question, Trouble):
             _refuse(client, ack, question, Language.INDONESIAN)
-        elif trouble := self._wrong_asker(client, question):
+        elif trouble := self._trouble_with(question, client):
             _refuse(client, ack, trouble, language_of(question.text))
         else:
             try:
@@ -140,7 +140,9 @@ class Runs:
         self._unflushed: list[Run] = []
         self._flush_bell = Bell()
 
-    def _wrong_asker(self, client: Client, question: Question) -> Trouble | None:
+    def _trouble_with(self, question: Question, client: Client) -> Trouble | None:
+        if len(question.text) > self._settings.question_max_chars:
+            return Trouble.QUESTION_TOO_LONG
         if client.user_id is None:
             return Trouble.SIGN_IN if self._require_token else None
         return Trouble.OTHER_USER if client.user_id != question.user_id else None
@@ -180,10 +182,11 @@ class Runs:
             if self._showing.get(ask.client.id) is conversation:
                 ask.client.emit(event, *args)
 
-        answer = Answer(tell)
-        if ask.question.chat_id is not None:
-            answer.announce()  # an old chat's page knows its title and id
-        return Run(ask, conversation, answer, language_of(ask.question.text), ask.question.chat_id)
+        run = Run(ask, conversation, Answer(tell), language_of(ask.question.text), ask.question.chat_id)
+        if run.chat_id is not None:
+            run.answer.announce()  # an old chat's page knows its title and id
+            run.titled.set()
+        return run
 
     async def _run(self, run: Run, nursery: trio.Nursery) -> None:
         started = trio.current_time()
@@ -194,6 +197,8 @@ class Runs:
             except EllaraError as error:
                 outcome = Trouble.UNKNOWN_USER if isinstance(error, Refused) and run.chat_id is None else trouble_of(error)
                 log.warning("answer failed", kind=outcome, chat=run.chat_id, reason=error.message)
+                if run.chat_id is not None:
+                    await run.titled.wait()
             finally:
                 if not run.answer.ended:
                     cancelled = trio.current_effective_deadline() == -inf
@@ -210,6 +215,7 @@ class Runs:
             run.ask.ack({"ok": True, "chatId": run.chat_id, "messageId": messages[-1].id})
         await self._assistant.answer(messages, run.ask.question.user_id, partial(self._hear, run))
         await self._keep(run)
+        await run.titled.wait()
         self._announce(run)
         run.answer.end(messages[-1].chat_id, run.ask.question.chat_id is None)
 
@@ -225,12 +231,14 @@ class Runs:
         if title is not None:
             self._announce(run)
         else:
-            nursery.start_soon(contain, partial(self._entitle, run, chat.id), "title", lambda: None)
+            nursery.start_soon(contain, partial(self._entitle, run, chat.id), "title", run.titled.set)
         return [message]
 
     async def _ask_in(self, run: Run, chat_id: str) -> Sequence[Message]:
         question = run.ask.question
         messages = await self._transcripts.newest(chat_id, question.user_id)
+        asked = [message.content for message in messages if message.role is Speaker.USER]
+        run.language = language_of(question.text, *reversed(asked))
         message = await ledger.append(self._ledger, chat_id, Speaker.USER, question.text)
         return [*messages, message]
 
@@ -252,18 +260,19 @@ class Runs:
 
     async def _wait_for_title(self, run: Run) -> None:
         await trio.sleep(self._settings.title_wait_ms / 1000)
-        run.title_waited = True
+        run.titled.set()
         if run.answer.waiting:
             self._announce(run)
 
     def _announce(self, run: Run) -> None:
+        run.titled.set()
         if not run.answer.announced:
             run.answer.announce(run.chat_id, run.title)
             self._want_flush(run)
 
     def _hear(self, run: Run, text: str) -> None:
         run.answer.add(text)
-        if run.title_waited:
+        if run.titled.is_set():
             self._announce(run)
         self._want_flush(run)
 

@@ -68,3 +68,8 @@ def test_an_english_question_is_answered_in_english(question: str) -> None:
 )
 def test_anything_else_is_answered_in_bahasa_indonesia(question: str) -> None:
     assert language_of(question) is Language.INDONESIAN
+
+
+def test_a_question_that_does_not_tell_is_in_the_language_of_those_before_it() -> None:
+    assert language_of("ok", "12", "How do I set the price?", "Bagaimana cara?") is Language.ENGLISH
+    assert language_of("ok", "Bagaimana cara?", "How do I set the price?") is Language.INDONESIAN

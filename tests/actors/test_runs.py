@@ -246,6 +246,20 @@ async def test_without_a_token_nobody_asks_where_tokens_are_required(open_room: 
     assert listener.heard == [("bot_error", phrase(Trouble.SIGN_IN, Language.INDONESIAN))]
 
 
+async def test_a_question_has_a_longest_length(open_room: Open) -> None:
+    room, listener = await open_room(question_max_chars=50), Listener()
+    room.ask(listener, "What is the price of " + "x" * 30)
+    assert listener.heard == [("bot_error", phrase(Trouble.QUESTION_TOO_LONG, Language.ENGLISH))]
+    room.ask(listener, "What is the price of " + "x" * 29)
+    assert (await listener.end(2))["isNewChat"] is True
+
+
+async def test_an_error_is_told_in_the_language_of_the_chat(room: Room) -> None:
+    listener, chat_id = await open_chat(room, "How do I set my prices?")
+    room.ask(listener, "Ok [fault:401]", chat_id)
+    assert await listener.end() == phrase(Fault.REFUSED_KEY, Language.ENGLISH)
+
+
 async def test_events_of_other_names_are_ignored(room: Room) -> None:
     listener = Listener()
     room.runs.on_event(listener.client, "typing", [{"question": "x"}], None)
@@ -299,6 +313,15 @@ async def test_the_models_title_is_told_and_stored(room: Room) -> None:
     await listener.end()
     assert [name for name, _ in listener.heard].count("chat_title") == 1
     assert await room.titles() == [title]
+
+
+@pytest.mark.parametrize(("fault", "end"), [("", "bot_end"), (" [fault:401]", "bot_error")])
+async def test_also_a_quick_end_waits_for_the_title(open_room: Open, fault: str, end: str) -> None:
+    room, listener = await open_room(title_wait_ms=5_000), Listener()
+    room.ask(listener, f"{LONG} untuk bakso dan mi ayam di warung saya [fault-title:slow:100]{fault}")
+    await listener.end()
+    assert [name for name in listener.names if name != "bot_chunk"] == ["chat_title", "chat_id", end]
+    assert await room.titles() == [await listener.until("chat_title")]
 
 
 async def test_a_title_that_fails_is_cut_from_the_question(room: Room) -> None:
