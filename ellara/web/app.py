@@ -26,6 +26,7 @@ from ellara.mailbox import Mailbox
 from ellara.metrics import HTTP_REQUESTS
 from ellara.settings import Server
 from ellara.storage.pool import Pool
+from ellara.web.cors import allow_origin
 from ellara.web.errors import answer_for
 from ellara.web.routes import auth, chat, health, settlement, tx
 
@@ -123,18 +124,10 @@ class _Finish:
 
     async def finish(self, response: Response) -> Response:
         HTTP_REQUESTS.labels(method=request.method if request.method in METHODS else "other", status=response.status_code).inc()
-        self._allow_origin(response)
+        for name, value in allow_origin(self._settings.cors_origins, request.headers.get("Origin", "")):
+            response.headers.add(name.decode(), value.decode("latin-1"))
         await self._compress(response)
         return response
-
-    def _allow_origin(self, response: Response) -> None:
-        if "*" in self._settings.cors_origins:
-            response.headers["Access-Control-Allow-Origin"] = "*"
-            return
-        response.vary.add("Origin")
-        origin = request.headers.get("Origin")
-        if origin in self._settings.cors_origins:
-            response.headers["Access-Control-Allow-Origin"] = origin
 
     async def _compress(self, response: Response) -> None:
         if (response.content_length or 0) < self._settings.gzip_min_bytes:

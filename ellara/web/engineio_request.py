@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl
 import attrs
 from hypercorn.typing import HTTPScope, WebsocketScope
 
+from ellara.web.cors import Headers, allow_origin
+
 MESSAGES = (
     "Transport unknown",
     "Session ID unknown",
@@ -20,8 +22,6 @@ MESSAGES = (
     "Unsupported protocol version",
 )
 """By the code that stands beside them in the body of a 400."""
-
-Headers = list[tuple[bytes, bytes]]
 
 
 @attrs.frozen
@@ -63,12 +63,7 @@ class Request:
         return None
 
     def cors(self) -> Headers:
-        if "*" in self.cors_origins:
-            return [(b"access-control-allow-origin", b"*")]
-        origin = self.headers.get(b"origin", b"")
-        if origin.decode("latin-1") not in self.cors_origins:
-            return [(b"vary", b"Origin")]
-        return [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
+        return allow_origin(self.cors_origins, self.headers.get(b"origin", b"").decode("latin-1"))
 
     def preflight(self) -> Headers:
         asked = self.headers.get(b"access-control-request-headers")

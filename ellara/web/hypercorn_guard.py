@@ -35,6 +35,7 @@ from ellara.errors import CannotStart
 from ellara.log import get_logger
 from ellara.metrics import CONNECTION_FAULTS
 from ellara.supervision import innermost
+from ellara.web.cors import allow_origin
 from ellara.web.hypercorn_streams import GuardedRequest, GuardedTasks, GuardedWebSocket
 
 log = get_logger(__name__)
@@ -64,10 +65,17 @@ class GuardedConnection(TCPServer):
     protocol: GuardedHttp1  # type: ignore[assignment]  # upstream wraps HTTP/1 and 2 in one class
 
     def __init__(
-        self, app: AppWrapper, config: Config, context: WorkerContext, limits: Limits, stream: trio.SocketStream
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        limits: Limits,
+        cors_origins: tuple[str, ...],
+        stream: trio.SocketStream,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # as above
         self._limits = limits
+        self._cors_origins = cors_origins
         self._reading = trio.CancelScope()
         self._linger_until = inf
 
@@ -93,6 +101,7 @@ class GuardedConnection(TCPServer):
                 self.app, self.config, self.context, tasks, ConnectionState({}), False, client, server, self.protocol_send
             )
             self.protocol.body_timeout_s = self._limits.body_s
+            self.protocol.cors_origins = self._cors_origins
             await self.idle_task.restart(tasks, self._idle_timeout)
             await self._read_data()
             # upstream leaves the idle timer running, so a connection that the peer closed held its descriptor for keep_alive_s
@@ -153,7 +162,9 @@ class GuardedHttp1(H11Protocol):
     """HTTP/1.1 on one connection. Its own refusals are `{message}` too."""
 
     body_timeout_s = inf
+    cors_origins: tuple[str, ...] = ()
     _body_until = inf
+    _origin = ""
 
     @property
     def body_unread(self) -> bool:
@@ -189,6 +200,7 @@ class GuardedHttp1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         self._body_until = trio.current_time() + self.body_timeout_s
+        self._origin = next((value.decode("latin-1") for name, value in request.headers if name == b"origin"), "")
         headers = list(request.headers)
         if status := _fault(request):
             await self._send_error_response(status, head=request.method == b"HEAD")
@@ -221,6 +233,7 @@ class GuardedHttp1(H11Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            *allow_origin(self.cors_origins, self._origin),
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))

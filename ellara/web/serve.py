@@ -40,9 +40,8 @@ async def serve_http(
     check_version()
     listeners = await _listen(settings)
     config, context = _config(settings, message_max_bytes), WorkerContext(None)
-    connections = _Connections(
-        partial(GuardedConnection, ASGIWrapper(app), config, context, Limits(settings.write_timeout_s, settings.body_timeout_s))
-    )
+    limits = Limits(settings.write_timeout_s, settings.body_timeout_s)
+    connections = _Connections(partial(GuardedConnection, ASGIWrapper(app), config, context, limits, settings.cors_origins))
     async with trio.open_nursery() as nursery:
         try:
             async with trio.open_nursery() as accepting:

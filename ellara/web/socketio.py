@@ -36,7 +36,8 @@ from ellara.protocol import engineio
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
 from ellara.supervision import contain
-from ellara.web.engineio_request import MESSAGES, Headers, Request
+from ellara.web.cors import Headers
+from ellara.web.engineio_request import MESSAGES, Request
 
 PATH = "/socket.io/"
 

@@ -69,7 +69,7 @@ class Application:
         await send({"type": "websocket.accept"})
         while path == "/sends":
             self.turns += 1
-            await send({"type": "websocket.send", "text": "x"})
+            await send({"type": "websocket.send", "text": "x" * 10_000})
         while (message := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": message["text"]})
 
@@ -207,6 +207,7 @@ async def test_refusals_of_the_server_itself_are_json(site: Site) -> None:
     head, _, body = (await site.say(b"GET / HTTP/1.1\r\n\r\n")).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400")
     assert b"content-type: application/json" in head
+    assert b"access-control-allow-origin: *" in head
     assert body == b'{"message":"Bad Request"}'
 
 
@@ -227,6 +228,17 @@ async def test_a_body_that_does_not_come_in_time_is_refused(site: Site) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
     assert answer.endswith(b'{"message":"Request Timeout"}')
     assert site.app.ended.is_set()
+
+
+async def test_a_page_on_a_listed_origin_may_read_the_refusals_of_the_server_itself() -> None:
+    async with trio.open_nursery() as nursery:
+        named = attrs.evolve(SETTINGS, cors_origins=("https://a.id", "https://b.id"))
+        url = await nursery.start(partial(serve_http, Application(), named, trio.Event()))
+        site = Site(int(url.rpartition(":")[2]), Application(), trio.Event(), trio.Event())
+        answer = await site.say(request("/", b"origin: https://b.id").replace(b"HTTP/1.1", b"HTTP/1.2"))
+        nursery.cancel_scope.cancel()
+    assert answer.startswith(b"HTTP/1.1 505")
+    assert b"access-control-allow-origin: https://b.id\r\n" in answer
 
 
 async def test_an_answer_that_does_not_wait_for_the_body_arrives_and_the_body_is_taken_off(site: Site) -> None:
