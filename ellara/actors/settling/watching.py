@@ -20,7 +20,7 @@ from ellara.actors.settling.sending import Sender
 from ellara.chain.attempts import Facts, Next, decide
 from ellara.chain.contract import settle_call
 from ellara.chain.rpc import Head
-from ellara.errors import Reverted, Unavailable
+from ellara.errors import ChainUnavailable, Refused, Reverted, Unavailable
 from ellara.log import get_logger
 from ellara.model import Hash32, Mined, Settlement, SettlementState
 from ellara.storage import settlements
@@ -89,7 +89,7 @@ class Watcher:
         for look in looks:
             self._follow(look)
         for look in looks:
-            if look.next is Next.RAISE:
+            if look.next is Next.RAISE and not self._sender.has(look.round):  # which may be raising them itself
                 await self._raise(look.round)
         self._seen = head
 
@@ -180,7 +180,10 @@ class Watcher:
         assert mined is not None
         if mined.succeeded:
             return attrs.evolve(settlement, state=SettlementState.SETTLED, reason=None)
-        outstanding = (await self._desk.payment_info(settlement.order)).outstanding
+        try:
+            outstanding = (await self._desk.payment_info(settlement.order)).outstanding
+        except Refused as error:  # it is there: it has just used our gas
+            raise ChainUnavailable("The blockchain node does not find the contract; please try again in a moment") from error
         state = SettlementState.FAILED if outstanding else SettlementState.SETTLED_ELSEWHERE
         return attrs.evolve(settlement, state=state, reason=await self._reason(settlement, mined))
 
@@ -220,7 +223,7 @@ class Watcher:
             case Next.SEND:
                 self._sender.add(each)
             case Next.LOST:
-                each.lost_at_s = trio.current_time()
+                each.lost_at_s, each.accepted = trio.current_time(), False
                 each.move(SettlementState.LOST)
                 log.error("a nonce was used by another hand", order=str(each.settlement.order), nonce=each.newest.nonce)
             case Next.FREE:
