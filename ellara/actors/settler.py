@@ -100,6 +100,7 @@ class Settler:
                 call.refuse(Invalid(missing))
             return
         self._rounds: dict[OrderHash, OpenRound] = {}
+        self._signed_by_others: set[OrderHash] = set()
         self._taken_up = trio.Event()
         found = await self._taken_up_at_start()
         task_status.started()
@@ -157,15 +158,22 @@ class Settler:
         watcher = Watcher(desk, purse, assigner, sender, self)
         self._desk, self._assigner = desk, assigner
         for each in opened:
-            order_round = OpenRound(each.settlement, list(each.attempts), each.mined)
-            self._rounds[order_round.settlement.order] = order_round
-            if order_round.settlement.state in WAITING_STATES:
-                self.prepare_soon(order_round)
-            elif order_round.settlement.state in (SettlementState.SIGNED, SettlementState.SENT):
-                sender.add(order_round)
+            self._resume(each, sender)
         for loop in (assigner.run, sender.run, watcher.run):
             self._nursery.start_soon(loop)
         self._taken_up.set()
+
+    def _resume(self, row: OpenSettlement, sender: Sender) -> None:
+        settlement = row.settlement
+        if settlement.state not in WAITING_STATES and not row.attempts:
+            log.error("a settlement was signed with another key: finish it with that one", order=str(settlement.order))
+            self._signed_by_others.add(settlement.order)
+            return
+        order_round = self._rounds[settlement.order] = OpenRound(settlement, list(row.attempts), row.mined)
+        if settlement.state in WAITING_STATES:
+            self.prepare_soon(order_round)
+        elif settlement.state in (SettlementState.SIGNED, SettlementState.SENT):
+            sender.add(order_round)
 
     def in_flight(self) -> Sequence[OpenRound]:
         return [order_round for order_round in self._rounds.values() if order_round.in_flight]
@@ -198,6 +206,8 @@ class Settler:
             limiter.release_on_behalf_of(call)
 
     async def _settle(self, call: Settle) -> Settlement:
+        if call.order in self._signed_by_others:
+            raise Conflict("This order is being settled with a former key of the settlement account; the operator must finish it")
         round_number = 1
         while True:
             found = self._rounds.get(call.order) or await self._write_down(call, round_number)
@@ -210,6 +220,8 @@ class Settler:
             elif found is not None:
                 if not await self._outstanding(found, call):
                     return await self._nothing_outstanding(found, call)
+                if found.state is SettlementState.FAILED:  # though simulated first: each further try could cost gas again
+                    raise Reverted(f"{found.reason}; it failed on chain, and is not tried again before the operator has looked")
                 round_number = found.round + 1
 
     async def _write_down(self, call: Settle, round_number: int) -> OpenRound | Settlement | None:

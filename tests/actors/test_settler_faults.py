@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import attrs
 import pytest
 import trio
 
-from ellara.errors import ChainUnavailable, Reverted, Unavailable
+from ellara.errors import ChainUnavailable, Conflict, Reverted, Unavailable
 from ellara.model import SettlementState
 from ellara.sandbox.evm.server import DevChain
+from ellara.settings import Secret
 from ellara.storage.pool import Pool
 from tests.actors.settling import Running
 from tests.devchain import Rpc, owner_of, settlement_data, signed
@@ -203,6 +205,49 @@ async def test_a_settlement_that_reverts_on_chain_is_explained_by_the_contracts_
         callers.start_soon(refused, running, order)
         final = await running.mine_until(order, SettlementState.SETTLED_ELSEWHERE, SettlementState.FAILED)
     assert (final.state, final.reason) == (SettlementState.SETTLED_ELSEWHERE, "Already paid in full")
+    assert await running.executions(order) == 1
+
+
+async def test_what_failed_on_chain_is_not_tried_again_without_the_operator(running: Running) -> None:
+    (order,) = await running.new_orders(1, native=True)
+    contract = running.chain.payment_address
+    held_wei = await running.rpc("eth_getBalance", contract, "latest")
+    await running.rpc("dev_setAutomine", False)
+    await running.settle(order, mined=False)
+    await running.rpc("dev_setBalance", contract, "0x0")
+    await running.mine_until(order, SettlementState.FAILED)
+    await running.rpc("dev_setBalance", contract, held_wei)
+    with pytest.raises(Reverted, match="operator"):
+        await running.settle(order)
+    assert [row.state for row in await running.rows(order)] == [SettlementState.FAILED]
+
+
+async def test_after_a_change_of_key_what_the_former_one_signed_is_left_to_it(running: Running) -> None:
+    before, after = await running.new_orders(2)
+    await running.rpc("dev_setAutomine", False)
+    await running.settle(before, mined=False)
+    await running.crash()
+    running.settings = attrs.evolve(running.settings, owner_key=Secret("11" * 32))
+    await running.start()
+    with pytest.raises(Conflict, match="former key"):
+        await running.settle(before)
+    with pytest.raises(Reverted, match="Only friendly bot"):
+        await running.settle(after)
+
+
+async def test_a_hash_that_another_hand_has_displaced_is_no_answer(running: Running) -> None:
+    (order,) = await running.new_orders(1)
+    await running.rpc("dev_setAutomine", False)
+    nonce = await running.owner_count()
+    first = await running.settle(order, mined=False)
+    await running.rpc("dev_drop", str(first.tx_hash))
+    await running.rpc(SEND, signed(owner_of(running.chain), nonce))
+    await running.rpc("dev_mine", 1)
+    await running.reached(order, SettlementState.LOST)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.mine_until, order, SETTLED)
+        again = await running.settle(order, mined=False)
+    assert again.tx_hash != first.tx_hash
     assert await running.executions(order) == 1
 
 
