@@ -14,7 +14,7 @@ import trio
 
 from ellara.errors import AssistantFailed
 from ellara.llm import titles
-from ellara.llm.client import OnText, OpenAIClient, Request
+from ellara.llm.client import OnText, OpenAIClient, Request, Screen
 from ellara.llm.faults import Fault
 from ellara.llm.stream import FunctionCall, Item, Usage
 from ellara.llm.tools import Tool, call, output_item
@@ -43,14 +43,14 @@ class Assistant:
 
     async def answer(self, messages: Sequence[Message], user_id: str, on_text: OnText) -> Usage:
         """Answers the last of `messages`, of one chat. Raises `AssistantFailed` within `run_timeout_s`, whatever was shown."""
-        budget_tokens = self._settings.transcript_max_tokens
+        screen, budget_tokens = Screen(on_text), self._settings.transcript_max_tokens
         with trio.move_on_after(self._settings.run_timeout_s):
             try:
-                return await self._answer(self._request(messages, user_id, budget_tokens), user_id, on_text)
+                return await self._answer(self._request(messages, user_id, budget_tokens), user_id, screen)
             except AssistantFailed as failure:
-                if failure.kind != Fault.TOO_LONG:  # which is known before any text is
+                if failure.kind != Fault.TOO_LONG or screen.used:
                     raise
-                return await self._answer(self._request(messages, user_id, budget_tokens // 4), user_id, on_text)
+                return await self._answer(self._request(messages, user_id, budget_tokens // 4), user_id, screen)
         raise AssistantFailed(Fault.TIMED_OUT, "the whole answer took too long", 0.0)
 
     async def title(self, question: str) -> str | None:
@@ -63,16 +63,10 @@ class Assistant:
                 log.warning("title failed", kind=failure.kind, reason=failure.message)
         return None
 
-    async def _answer(self, request: Request, user_id: str, on_text: OnText) -> Usage:
-        shown, used = False, Usage()
-
-        def show(text: str) -> None:
-            nonlocal shown
-            shown = True
-            on_text(text)
-
+    async def _answer(self, request: Request, user_id: str, screen: Screen) -> Usage:
+        used = Usage()
         for rounds_left in range(self._settings.tool_rounds_max, -1, -1):
-            reply = await self._client.respond(attrs.evolve(request, may_call=rounds_left > 0, after_text=shown), show)
+            reply = await self._client.respond(attrs.evolve(request, may_call=rounds_left > 0), screen)
             used = Usage(used.input_tokens + reply.usage.input_tokens, used.output_tokens + reply.usage.output_tokens)
             if not reply.calls:
                 return used

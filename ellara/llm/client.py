@@ -49,6 +49,18 @@ OnText = Callable[[str], None]
 """Called with the text that arrived together; must not wait."""
 
 
+class Screen:
+    """Passes an answer's text on, and remembers that there was any: from then on a retry would repeat it."""
+
+    def __init__(self, on_text: OnText) -> None:
+        self._on_text = on_text
+        self.used = False
+
+    def show(self, text: str) -> None:
+        self.used = True
+        self._on_text(text)
+
+
 @attrs.frozen
 class Request:
     """What is asked of whichever model answers."""
@@ -60,8 +72,6 @@ class Request:
     safety_identifier: str
     max_tokens: int
     may_call: bool = True
-    after_text: bool = False
-    """Text was shown already in this answer: a retry would repeat it, and new text starts a paragraph."""
 
 
 class ChatMessage(msgspec.Struct):
@@ -88,30 +98,28 @@ class OpenAIClient:
         self._settings = settings
         self._gone: set[str] = set()
 
-    async def respond(self, request: Request, on_text: OnText) -> Reply:
+    async def respond(self, request: Request, screen: Screen) -> Reply:
         """One whole response of the first model that is there. Raises `AssistantFailed`; tried again until text was shown."""
-        shown = request.after_text
-
-        def show(text: str) -> None:
-            nonlocal shown
-            shown = True
-            on_text(text)
-
         tries = 0
         while True:
             model = self._present(self._settings.models)
             try:
-                return await self._respond_once(model, request, show)
+                return await self._respond_once(model, request, screen)
             except AssistantFailed as failure:
                 log.warning(
-                    "openai failed", kind=failure.kind, model=model.name, tries=tries + 1, reason=failure.message, shown=shown
+                    "openai failed",
+                    kind=failure.kind,
+                    model=model.name,
+                    tries=tries + 1,
+                    reason=failure.message,
+                    shown=screen.used,
                 )
                 if failure.kind == Fault.MODEL_GONE:
                     self._gone.add(model.name)
                     continue
                 tries += 1
                 pause = pause_s(failure, tries, random.random())  # noqa: S311 - spreads retries, guards nothing
-                if shown or pause is None or tries >= self._settings.tries_max:
+                if screen.used or pause is None or tries >= self._settings.tries_max:
                     raise
             await trio.sleep(pause)
 
@@ -133,15 +141,15 @@ class OpenAIClient:
         self._gone.difference_update(model.name for model in models)  # the next question looks again
         raise AssistantFailed(Fault.MODEL_GONE, "none of the configured models is there", 0.0)
 
-    async def _respond_once(self, model: Model, request: Request, on_text: OnText) -> Reply:
-        reader = Reader(request.after_text)
+    async def _respond_once(self, model: Model, request: Request, screen: Screen) -> Reply:
+        reader = Reader(screen.used)
         first_event_by = trio.current_time() + self._settings.first_event_timeout_s
         with self._pace.one_more(), trio.CancelScope(deadline=first_event_by) as patience:
             try:
                 with translated():
                     # As `extra_body` it is sent as it is: walking through a transcript to check it costs the SDK a millisecond.
                     async with self._sdk.responses.with_streaming_response.create(extra_body=_body(model, request)) as response:
-                        await self._read(response, reader, patience, on_text)
+                        await self._read(response, reader, patience, screen.show)
             except AssistantFailed:
                 if reader.ending is None:  # else it broke while only its end was awaited
                     raise

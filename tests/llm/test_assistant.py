@@ -192,6 +192,7 @@ async def test_a_fault_before_the_first_text(open_room: Open, kind: str, fault: 
         ("error-event", Fault.FAILED),
         ("failed", Fault.FAILED),
         ("failed-rate", Fault.RATE_LIMITED),
+        ("failed-context", Fault.TOO_LONG),
         ("incomplete", Fault.INCOMPLETE_LENGTH),
         ("filter", Fault.INCOMPLETE_FILTER),
         ("bad-json", Fault.BAD_EVENT),

@@ -7,7 +7,7 @@ Before the stream (N: only the first N requests with this question, else all):
     hang (no byte) · reset (no byte) · slow-headers (N: ms, 1000) · wrong-type (200 with HTML)
 While it streams text (N: after so many deltas, 3; 0: before any):
     stall · drop (reset) · cut (within a chunk) · eof (clean, without a terminal event)
-    flat-error · nested-error · error-event (then failed) · failed · failed-rate · incomplete (length) · filter
+    flat-error · nested-error · error-event (then failed) · failed · failed-rate · failed-context · incomplete (length) · filter
     bad-json · huge (an event of 5 MB) · refusal · twice (two terminal events) · open (no end after completed)
     odd (chunks of 7 bytes)
 Tools: unknown-tool · bad-args · endless-tools
@@ -33,6 +33,8 @@ CUT_CHUNK = b'1f4\r\nevent: response.output_text.delta\ndata: {"type":"response.
 
 SERVER_ERROR = {"code": "server_error", "message": "The model failed to generate a response."}
 RATE_ERROR = {"code": "rate_limit_exceeded", "message": "Rate limit reached while the response was generated."}
+
+CONTEXT_ERROR = {"code": "context_length_exceeded", "message": "The conversation exceeds the context window of this model."}
 
 _LIMITED = ("Rate limit reached for requests. Please try again later.", "requests", "rate_limit_exceeded")
 _BROKEN = ("The server had an error while processing your request. Sorry about that!", "server_error", None)
@@ -148,6 +150,7 @@ _ENDINGS: Mapping[str, Callable[[Events], list[Frame]]] = {
     "error-event": lambda events: [_flat(events), _failed(events)],
     "failed": lambda events: [_failed(events)],
     "failed-rate": lambda events: [_failed(events, RATE_ERROR)],
+    "failed-context": lambda events: [_failed(events, CONTEXT_ERROR)],
 }
 """Faults that end a stream, and the frames that do it."""
 STREAMED = frozenset({*_ENDINGS, "incomplete", "filter", "bad-json", "huge", "refusal", "twice", "open", "odd"})
