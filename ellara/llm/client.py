@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai._response import AsyncAPIResponse
 
-    from ellara.llm.pace import Pace
+    from ellara.llm.pools import Pools
 
 log = get_logger(__name__)
 
@@ -92,9 +92,9 @@ _COMPLETION = msgspec.json.Decoder(ChatCompletion)
 class OpenAIClient:
     """Any number of requests at once. Remembers which models are gone, as long as another one is there."""
 
-    def __init__(self, sdk: AsyncOpenAI, pace: Pace, settings: OpenAI) -> None:
+    def __init__(self, sdk: AsyncOpenAI, pools: Pools, settings: OpenAI) -> None:
         self._sdk = sdk
-        self._pace = pace
+        self._pools = pools
         self._settings = settings
         self._gone: set[str] = set()
 
@@ -144,7 +144,7 @@ class OpenAIClient:
     async def _respond_once(self, model: Model, request: Request, screen: Screen) -> Reply:
         reader = Reader(screen.used)
         first_event_by = trio.current_time() + self._settings.first_event_timeout_s
-        with self._pace.one_more(), trio.CancelScope(deadline=first_event_by) as patience:
+        with self._pools.one_more(), trio.CancelScope(deadline=first_event_by) as patience:
             try:
                 with translated():
                     # As `extra_body` it is sent as it is: walking through a transcript to check it costs the SDK a millisecond.
@@ -199,14 +199,14 @@ async def open_client(settings: OpenAI) -> AsyncIterator[OpenAIClient]:
     import httpx2
     import openai
 
-    from ellara.llm.pace import Pace, PacedTransport
+    from ellara.llm.pools import STREAMS_PER_POOL, Pools
 
     url = settings.base_url or OPENAI_URL
     streams = settings.runs_max * 2  # an answer and its title
-    limits = httpx2.Limits(max_connections=streams, max_keepalive_connections=min(streams, 200), keepalive_expiry=KEEP_ALIVE_S)
-    pace = Pace()
+    limits = httpx2.Limits(max_connections=streams, max_keepalive_connections=STREAMS_PER_POOL, keepalive_expiry=KEEP_ALIVE_S)
+    pools = Pools(limits)
     http = openai.DefaultAsyncHttpxClient(
-        transport=PacedTransport(pace, limits), proxy=proxy_for(url), limits=limits, follow_redirects=False, trust_env=False
+        transport=pools, proxy=proxy_for(url), limits=limits, follow_redirects=False, trust_env=False
     )
     # Reading has no timeout of its own: `patience` counts events, not bytes, and is one deadline instead of one a read.
     timeout = httpx2.Timeout(
@@ -214,7 +214,7 @@ async def open_client(settings: OpenAI) -> AsyncIterator[OpenAIClient]:
     )
     key = settings.api_key.reveal()
     async with openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=http, timeout=timeout) as sdk:
-        yield OpenAIClient(sdk, pace, settings)
+        yield OpenAIClient(sdk, pools, settings)
 
 
 def proxy_for(url: str) -> str | None:
