@@ -26,6 +26,8 @@ log = get_logger(__name__)
 FOLDER = Path(__file__).with_name("migrations")
 LOCK_NUMBER = 0x656C6C617261  # "ellara"
 LOCK_WAIT_S, LOCK_PAUSE_S = 120.0, 0.1
+OLDEST_MAJOR = 12
+"""Of PostgreSQL: what the old backend asked for. All our SQL keeps to it."""
 
 STATE = """
 SELECT version_num, obj_description('ellara'::regnamespace, 'pg_namespace') FROM ellara.alembic_version
@@ -63,10 +65,18 @@ def files() -> dict[str, Path]:
     return {path.name.partition("_")[0]: path for path in sorted(FOLDER.glob("[0-9]*.sql"))}
 
 
+def expect_new_enough(server_version: int) -> None:
+    """`server_version`: as libpq writes it, 150004 for 15.4. Raises `CannotStart`."""
+    major = server_version // 10_000
+    if major < OLDEST_MAJOR:
+        raise CannotStart(f"The database is PostgreSQL {major}, expected {OLDEST_MAJOR} or newer")
+
+
 @asynccontextmanager
 async def _connected(target: Target, settings: Database) -> AsyncIterator[Connection]:
     connection = await connect(target, timeout_s=settings.connect_timeout_s, statement_timeout_s=settings.statement_timeout_s)
     try:
+        expect_new_enough(connection.pgconn.server_version)
         yield connection
     finally:
         connection.drop()  # the lock ends with the session

@@ -15,7 +15,7 @@ from ellara.errors import CannotStart, Unavailable
 from ellara.model import Chat, Message, Page, Speaker, Transaction, TransactionStatus, TransactionType
 from ellara.settings import Database, Secret
 from ellara.storage import chats, transactions, users
-from ellara.storage.migrate import files, migrate, pending_migrations
+from ellara.storage.migrate import expect_new_enough, files, migrate, pending_migrations
 from ellara.storage.pool import Pool
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -184,6 +184,12 @@ async def test_a_database_of_a_newer_ellara_is_refused(database: Database) -> No
     run(database, "UPDATE ellara.alembic_version SET version_num = '9999'")
     with pytest.raises(CannotStart, match="newer Ellara"):
         await migrate(database)
+
+
+def test_a_server_older_than_the_old_backend_took_is_refused() -> None:
+    expect_new_enough(120_000)
+    with pytest.raises(CannotStart, match="PostgreSQL 11, expected 12 or newer"):
+        expect_new_enough(110_022)
 
 
 async def test_a_pooler_is_not_migrated_through(empty_database: Database, database: Database) -> None:
