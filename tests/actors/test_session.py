@@ -32,6 +32,7 @@ from ellara.protocol.transport import Signal
 from ellara.settings import Socket
 
 SETTINGS = Socket(outbox_max_bytes=10_000)
+SOON_S = 10.0
 
 
 @attrs.define
@@ -95,10 +96,10 @@ class Shell:
 
 
 @asynccontextmanager
-async def connected(websocket: bool = True, settings: Socket = SETTINGS) -> AsyncIterator[tuple[Shell, Ellara]]:
-    """A running session whose handshake was answered; cut at the end."""
+async def connected(websocket: bool = True, within_s: float = SOON_S) -> AsyncIterator[tuple[Shell, Ellara]]:
+    """A running session whose handshake was answered; cut at the end. A test that waits for longer has failed."""
     ellara = Ellara()
-    session = Session(settings, Application(ellara.authenticate, ellara.on_event, ellara.left.append), websocket=websocket)
+    session = Session(SETTINGS, Application(ellara.authenticate, ellara.on_event, ellara.left.append), websocket=websocket)
     shell = Shell(session)
 
     async def run() -> None:
@@ -109,11 +110,12 @@ async def connected(websocket: bool = True, settings: Socket = SETTINGS) -> Asyn
         finally:
             shell.over.set()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run)
-        assert session.sid in str((await shell.hears() if websocket else await shell.polls())[0])
-        yield shell, ellara
-        session.cut()
+    with trio.fail_after(within_s):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            assert session.sid in str((await shell.hears() if websocket else await shell.polls())[0])
+            yield shell, ellara
+            session.cut()
 
 
 async def joins(shell: Shell) -> None:
@@ -215,7 +217,7 @@ async def test_a_bug_of_ours_ends_this_connection_and_tells_everybody() -> None:
 
 
 async def test_a_client_that_joins_nothing_is_dropped_after_the_connect_timeout(autojump_clock: MockClock) -> None:
-    async with connected() as (shell, _):
+    async with connected(within_s=50.0) as (shell, _):
         before, start = dropped("connect timeout"), trio.current_time()
         await shell.says("40/nope,")
         await trio.sleep(40.0)
@@ -227,7 +229,7 @@ async def test_a_client_that_joins_nothing_is_dropped_after_the_connect_timeout(
 
 @pytest.mark.parametrize("websocket", [True, False])
 async def test_a_client_that_answers_no_ping_is_dropped(websocket: bool, autojump_clock: MockClock) -> None:
-    async with connected(websocket) as (shell, _):
+    async with connected(websocket, within_s=50.0) as (shell, _):
         before, start = dropped("ping timeout"), trio.current_time()
         if websocket:
             await shell.says("40")
@@ -239,7 +241,7 @@ async def test_a_client_that_answers_no_ping_is_dropped(websocket: bool, autojum
 
 
 async def test_a_client_that_answers_its_pings_stays(autojump_clock: MockClock) -> None:
-    async with connected() as (shell, _):
+    async with connected(within_s=260.0) as (shell, _):
         await joins(shell)
         for _ in range(10):
             assert await shell.hears() == ["2"]
