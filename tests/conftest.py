@@ -90,22 +90,23 @@ def template(postgres: str) -> str:
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[Database]:
     """The settings of a database in which nothing is yet."""
-    yield from _fresh(postgres, "template1")
+    yield from fresh_database(postgres, "template1")
 
 
 @pytest.fixture
 def other_database(postgres: str) -> Iterator[Database]:
     """One more."""
-    yield from _fresh(postgres, "template1")
+    yield from fresh_database(postgres, "template1")
 
 
 @pytest.fixture
 def database(postgres: str, template: str) -> Iterator[Database]:
     """The settings of a migrated database of this test's own."""
-    yield from _fresh(postgres, template)
+    yield from fresh_database(postgres, template)
 
 
-def _fresh(postgres: str, template: str) -> Iterator[Database]:
+def fresh_database(postgres: str, template: str) -> Iterator[Database]:
+    """Made, and dropped when its user is done."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())

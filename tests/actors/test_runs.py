@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -25,11 +26,12 @@ from ellara.mailbox import Mailbox
 from ellara.model import Message, Page, Speaker, Transaction, TransactionStatus, TransactionType, User
 from ellara.protocol import socketio
 from ellara.sandbox.assistant.server import run_assistant
-from ellara.settings import OpenAI, Secret
+from ellara.settings import Database, OpenAI, Secret
 from ellara.storage.chats import list_chats
 from ellara.storage.messages import list_messages
 from ellara.storage.pool import Pool
 from ellara.storage.transactions import find_transactions
+from tests.conftest import fresh_database
 
 KEY = "sk-test"
 LONG = "Tolong jelaskan cara menghitung harga pokok"
@@ -113,6 +115,12 @@ async def crash(user_id: str, asked: Nothing) -> object:
     raise RuntimeError("a bug of ours")
 
 
+@pytest.fixture(scope="module")
+def database(postgres: str, template: str) -> Iterator[Database]:
+    """One for all of these tests: each has users of its own."""
+    yield from fresh_database(postgres, template)
+
+
 @pytest.fixture
 async def open_room(pool: Pool, nursery: trio.Nursery) -> AsyncIterator[Open]:
     """Opens a room with settings of the test's own. The ledger outlives the answers, as in the daemon."""
@@ -130,7 +138,7 @@ async def open_room(pool: Pool, nursery: trio.Nursery) -> AsyncIterator[Open]:
             runs = Runs(
                 mailbox, book, pool, Assistant(client, "Anda Ellara.", tools, settings), settings, require_token=require_token
             )
-            user = await ledger.sign_in(book, "0x" + "a1" * 20)
+            user = await ledger.sign_in(book, "0x" + secrets.token_hex(20))
             room = Room(runs, mailbox, pool, user, book, trio.CancelScope(), trio.Event())
             with room.life:
                 task_status.started(room)
