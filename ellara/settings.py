@@ -143,6 +143,7 @@ class OpenAI:
     silence_timeout_s: float = attrs.field(default=30.0, validator=_between(0.05, 600))
     run_timeout_s: float = attrs.field(default=300.0, validator=_between(0.05, 3_600))
     tries_max: int = attrs.field(default=3, validator=_between(1, 10))
+    retry_pause_ms: int = attrs.field(default=400, validator=_between(1, 10_000))
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from ellara.errors import AssistantFailed
 RETRY_AFTER_MAX_S = 10.0
 """A longer wait asked for by OpenAI is not worth a merchant's time: the answer fails at once, saying so."""
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.4, 4.0
+LONGEST_PAUSE_S = 4.0
 
 
 class Fault(StrEnum):
@@ -85,9 +85,9 @@ def fault_of(status: int, code: str | None, kind: str | None) -> Fault:
     return Fault.REFUSED_REQUEST if 400 <= status < 500 else CODES.get(kind or "", Fault.FAILED)
 
 
-def pause_s(failure: AssistantFailed, tries: int, chance: float) -> float | None:
+def pause_s(failure: AssistantFailed, tries: int, first_pause_s: float, chance: float) -> float | None:
     """How long to wait before try `tries + 1`, or None for giving up; `chance` in [0, 1) spreads those who failed together."""
     if failure.kind not in RETRIED or failure.retry_after_s > RETRY_AFTER_MAX_S:
         return None
-    backoff_s = min(FIRST_PAUSE_S * 2.0 ** (tries - 1), LONGEST_PAUSE_S)
+    backoff_s = min(first_pause_s * 2.0 ** (tries - 1), LONGEST_PAUSE_S)
     return max(failure.retry_after_s, backoff_s * 0.75) + backoff_s * 0.5 * chance

@@ -147,7 +147,8 @@ async def open_room(pool: Pool, nursery: trio.Nursery) -> AsyncIterator[Open]:
 
     async def start(require_token: bool = False, **settings: Any) -> Room:
         url: str = await nursery.start(run_assistant, KEY, 0)
-        rooms.append(await nursery.start(keep_open, OpenAI(api_key=Secret(KEY), base_url=url, **settings), require_token))
+        openai = OpenAI(api_key=Secret(KEY), base_url=url, **{"retry_pause_ms": 1} | settings)
+        rooms.append(await nursery.start(keep_open, openai, require_token))
         return rooms[-1]
 
     yield start

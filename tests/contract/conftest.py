@@ -19,7 +19,7 @@ def jwt_secret() -> str:
 
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[RunningDaemon]:
-    with open_folder() as folder, RunningDaemon(folder, JWT_SECRET=JWT_SECRET) as running:
+    with open_folder() as folder, RunningDaemon(folder, "[openai]\nretry_pause_ms = 1", JWT_SECRET=JWT_SECRET) as running:
         yield running
 
 

@@ -87,7 +87,7 @@ async def open_room(url: str, nursery: trio.Nursery) -> Open:
             await trio.sleep_forever()
 
     async def start(**settings: object) -> Room:
-        room: Room = await nursery.start(keep_open, OpenAI(api_key=Secret(KEY), base_url=url, **settings))  # type: ignore[arg-type]  # a test names what it sets
+        room: Room = await nursery.start(keep_open, OpenAI(api_key=Secret(KEY), base_url=url, **{"retry_pause_ms": 1} | settings))  # type: ignore[arg-type]  # a test names what it sets
         return room
 
     return start

@@ -39,18 +39,18 @@ def test_status_code_and_type_say_the_fault(status: int, code: str | None, kind:
 
 @pytest.mark.parametrize("fault", sorted(set(Fault) - RETRIED))
 def test_what_trying_again_cannot_mend_is_not_tried_again(fault: Fault) -> None:
-    assert pause_s(AssistantFailed(fault, "", 0.0), 1, 0.5) is None
+    assert pause_s(AssistantFailed(fault, "", 0.0), 1, 0.4, 0.5) is None
 
 
 @pytest.mark.parametrize("fault", sorted(RETRIED))
 def test_pauses_grow_and_spread(fault: Fault) -> None:
-    pauses = [pause_s(AssistantFailed(fault, "", 0.0), tries, chance) for tries in (1, 2, 9) for chance in (0.0, 0.99)]
+    pauses = [pause_s(AssistantFailed(fault, "", 0.0), tries, 0.4, chance) for tries in (1, 2, 9) for chance in (0.0, 0.99)]
     assert pauses == pytest.approx([0.3, 0.498, 0.6, 0.996, 3.0, 4.98])
 
 
 def test_retry_after_is_honoured_up_to_a_limit() -> None:
-    assert pause_s(AssistantFailed(Fault.RATE_LIMITED, "", 2.0), 1, 0.0) == 2.0
-    assert pause_s(AssistantFailed(Fault.RATE_LIMITED, "", 300.0), 1, 0.0) is None
+    assert pause_s(AssistantFailed(Fault.RATE_LIMITED, "", 2.0), 1, 0.4, 0.0) == 2.0
+    assert pause_s(AssistantFailed(Fault.RATE_LIMITED, "", 300.0), 1, 0.4, 0.0) is None
 
 
 @pytest.mark.parametrize(
