@@ -57,12 +57,13 @@ async def run(settings: Settings, home: Path, say: Say) -> None:
 
     Raises `CannotStart` when it cannot be served with these settings, `GaveUp` when an actor keeps crashing.
     """
+    prompt = _prompt(home, settings.openai.prompt_file)
     state_dir = home / settings.sandbox.state_dir
     stop = trio.Event()
     async with trio.open_nursery() as lowest:
         await lowest.start(_watch_signals, stop, lowest.cancel_scope)
         complete, lines = await stand_ins.start(lowest, settings, state_dir)
-        await _serve(complete, _prompt(home, settings.openai.prompt_file), stop, lambda url: _announce(say, url, lines))
+        await _serve(complete, prompt, stop, lambda url: _announce(say, url, lines))
         lowest.cancel_scope.cancel()
 
 
@@ -100,30 +101,38 @@ async def _serve(settings: Settings, prompt: str, stop: trio.Event, ready: Calla
         runs_actor = Runs(runs_box, ledger_box, pool, assistant, settings.openai, require_token=settings.socket.require_token)
         runs = await start("runs", runs_actor.run, runs_box.close)
 
-        sockets = SocketIO(
-            settings.socket,
-            settings.server.cors_origins,
-            nursery,
-            authenticate=partial(_authenticate, tokens),
-            on_event=runs_actor.on_event,
-            on_leave=runs_actor.on_leave,
-        )
+        sockets = _sockets(settings, nursery, tokens, runs_actor)
         sys.setrecursionlimit(RECURSION_MAX)
         parts = Parts(pool, ledger_box, settler_box, tokens, settings.chain.settle_timeout_s, trio.current_time())
         front = await start("front", *_front(settings, parts, sockets))
         ready(front.value)
 
         await stop.wait()
-        log.info("stopping")
-        with trio.move_on_after(settings.server.stop_s):
-            await runs.stop(settings.server.stop_s / 2)  # with the front open: a polling client comes back for its answer's end
-            await sockets.close()
-            for part in (front, settler, heads, ledger):
-                await part.stop(settings.server.stop_s)
+        await _stop(settings.server.stop_s, runs, sockets, (front, settler, heads, ledger))
         nursery.cancel_scope.cancel()
     await rpc.close()
     pool.close()
     log.info("stopped")
+
+
+async def _stop(within_s: float, runs: _Part, sockets: SocketIO, others: Sequence[_Part]) -> None:
+    log.info("stopping")
+    with trio.move_on_after(within_s):
+        await runs.stop(within_s / 2)  # with the front open: a polling client comes back for its answer's end
+        await sockets.close()
+        for part in others:
+            await part.stop(within_s)
+
+
+def _sockets(settings: Settings, nursery: trio.Nursery, tokens: Tokens, runs: Runs) -> SocketIO:
+    return SocketIO(
+        settings.socket,
+        settings.server.cors_origins,
+        nursery,
+        authenticate=partial(_authenticate, tokens),
+        on_event=runs.on_event,
+        on_leave=runs.on_leave,
+    )
 
 
 def _front(settings: Settings, parts: Parts, sockets: SocketIO) -> tuple[Run[str], Callable[[], None]]:

@@ -71,6 +71,15 @@ def test_an_unreachable_database_is_a_clear_last_line(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_a_prompt_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "ellara.toml"
+    file.write_text('[openai]\nprompt_file = "absent.md"')
+    ended = ellara("serve", "--config", str(file), PORT="0")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"ellara: openai.prompt_file: {tmp_path}/absent.md cannot be read")
+    assert not (tmp_path / "state").exists()
+
+
 def test_migrate_without_a_database_says_what_to_give() -> None:
     ended = ellara("migrate")
     assert ended.returncode == 1
