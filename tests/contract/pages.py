@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import secrets
+from functools import cache
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -29,27 +30,33 @@ class Socket(Protocol):
     def close(self) -> None: ...
 
 
+@cache
+def node() -> JsClient:
+    """One for all pages, since starting it takes longer than most tests; it ends with this process, which holds its input."""
+    return JsClient()
+
+
 class JsSocket:
     """The unmodified socket.io-client 4.8 under Node."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        self._client = JsClient()
-        self._client.open(url, **options)
-        self._client.hears("connect")
+        self._name = secrets.token_hex(4)
+        node().open(url, self._name, **options)
+        node().hears("connect", self._name)
 
     def emit(self, event: str, *args: object) -> None:
-        self._client.emit(event, *args)
+        node().emit(event, *args, socket=self._name)
 
     def ask(self, event: str, *args: object) -> list[Any]:
-        return self._client.ask(event, *args)
+        return node().ask(event, *args, socket=self._name)
 
     def hear(self) -> Heard:
-        while (heard := self._client.hears_any())[0] in CONNECTION:
+        while (heard := node().hears_any(self._name))[0] in CONNECTION:
             pass
         return heard
 
     def close(self) -> None:
-        self._client.__exit__(None, None, None)
+        node().disconnect(self._name)
 
 
 class PythonSocket:
