@@ -121,10 +121,14 @@ async def test_an_order_paid_again_gets_a_second_round(running: Running) -> None
     assert await running.executions(order) == 2
 
 
-async def test_more_at_once_than_may_be_in_flight_wait_and_are_settled(running: Running) -> None:
-    orders = await running.new_orders(40)
+async def test_more_at_once_than_may_be_in_flight_wait_and_are_settled(
+    dev_chain: DevChain, rpc: Rpc, pool: Pool, nursery: trio.Nursery
+) -> None:
+    running = Running(dev_chain, rpc, pool, nursery, in_flight_max=4)
+    await running.start()
+    orders = await running.new_orders(14)
     await all_at_once(running, orders)
-    assert [await running.executions(order) for order in orders] == [1] * 40
+    assert [await running.executions(order) for order in orders] == [1] * 14
 
 
 async def test_whose_time_is_up_is_told_the_transaction_and_it_goes_on(running: Running) -> None:

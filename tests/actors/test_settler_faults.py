@@ -8,6 +8,8 @@ import attrs
 import pytest
 import trio
 
+from ellara.actors.settling import purse
+from ellara.chain import attempts
 from ellara.errors import ChainUnavailable, Conflict, Reverted, Unavailable
 from ellara.model import SettlementState
 from ellara.sandbox.evm.server import DevChain
@@ -33,6 +35,13 @@ async def running(dev_chain: DevChain, rpc: Rpc, pool: Pool, nursery: trio.Nurse
     settler = Running(dev_chain, rpc, pool, nursery)
     await settler.start()
     return settler
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the time for which a balance is believed, and for which a lost nonce is watched."""
+    monkeypatch.setattr(purse, "FRESH_S", purse.FRESH_S / 10)
+    monkeypatch.setattr(attempts, "LOST_S", attempts.LOST_S / 10)
 
 
 async def ask_in_vain(running: Running, order: str) -> None:
@@ -147,6 +156,7 @@ async def test_a_transaction_that_the_pool_dropped_is_sent_again(running: Runnin
     assert (final.tx_hash, await running.executions(order)) == (answer.tx_hash, 1)
 
 
+@pytest.mark.usefixtures("quick")
 async def test_without_gas_money_it_waits_says_so_and_goes_on_once_funded(running: Running) -> None:
     (order,) = await running.new_orders(1)
     owner = owner_of(running.chain).address
@@ -159,6 +169,7 @@ async def test_without_gas_money_it_waits_says_so_and_goes_on_once_funded(runnin
     assert await running.executions(order) == 1
 
 
+@pytest.mark.usefixtures("quick")
 async def test_gas_money_that_ran_out_after_the_nonce_was_taken(running: Running) -> None:
     first, second = await running.new_orders(2)
     await running.settle(first)
@@ -182,6 +193,7 @@ async def test_a_fee_ceiling_below_the_market_waits_and_says_so(
     assert (await running.reached(order, SettlementState.READY)).tx_hash is None
 
 
+@pytest.mark.usefixtures("quick")
 async def test_a_nonce_used_by_another_hand_is_noticed_and_the_order_gets_a_new_one(running: Running) -> None:
     (order,) = await running.new_orders(1)
     foreign = signed(owner_of(running.chain), await running.owner_count())
@@ -235,6 +247,7 @@ async def test_after_a_change_of_key_what_the_former_one_signed_is_left_to_it(ru
         await running.settle(after)
 
 
+@pytest.mark.usefixtures("quick")
 async def test_a_hash_that_another_hand_has_displaced_is_no_answer(running: Running) -> None:
     (order,) = await running.new_orders(1)
     await running.rpc("dev_setAutomine", False)
