@@ -40,19 +40,25 @@ class Inbox:
     """What an application has yet to receive. Full means that its connection is not read on; the last event always gets in.
 
     Upstream's queue has no such exception: an application that answers without reading a long body cannot be told that it is
-    over, and then it and the reader of its connection wait for each other for ever.
+    over, and then it and the reader of its connection wait for each other for ever. Frames behind the last event are dropped,
+    as upstream goes on through all that it has read.
     """
 
     def __init__(self) -> None:
         self._room = trio.Semaphore(INBOX_EVENTS)
+        self._over = False
         self._send, self._receive = trio.open_memory_channel[ASGIReceiveEvent](inf)
 
     async def put(self, event: ASGIReceiveEvent) -> None:
         if event["type"] in ("http.disconnect", "websocket.disconnect"):
+            self._over = True
             self._room.release()  # for a reader that waits to put what nobody will receive
-        else:
+            self._send.send_nowait(event)
+            return
+        if not self._over:
             await self._room.acquire()
-        self._send.send_nowait(event)
+        if not self._over:
+            self._send.send_nowait(event)
 
     async def receive(self) -> ASGIReceiveEvent:
         event = await self._receive.receive()

@@ -292,6 +292,16 @@ async def test_a_peer_that_does_not_read_is_cut(site: Site) -> None:
         assert await answers(site)
 
 
+async def test_a_peer_that_talks_and_does_not_read_leaves_nothing_behind(site: Site) -> None:
+    async with await site.connect() as stream:
+        await stream.send_all(upgrade("/sends") + frame(b"unread") * 100)
+        with trio.fail_after(SOON_S):
+            await site.app.ended.wait()
+        site.stop.set()
+        with trio.fail_after(SETTINGS.stop_s / 2):
+            await site.stopped.wait()
+
+
 async def test_an_application_that_only_sends_stops_when_the_peer_is_gone(site: Site) -> None:
     async with await site.connect() as stream:
         await stream.send_all(upgrade("/sends"))
