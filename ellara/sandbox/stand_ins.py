@@ -83,14 +83,17 @@ class _Filler:
         )
         self.settings = attrs.evolve(self.settings, chain=chain)
         self._say("chain", f"stand-in: the chain is a dev chain at {dev.rpc_url}, its money is play money (RPC_URL replaces it)")
-        self._say("chain", f"          {len(dev.orders)} paid orders wait to be settled: {self._state_dir / 'orders.json'}")
+        shown = f"; the first {ORDERS_SHOWN}:" if len(dev.orders) > ORDERS_SHOWN else ""
+        self._say(
+            "chain", f"          {len(dev.orders)} paid orders wait to be settled, see {self._state_dir / 'orders.json'}{shown}"
+        )
         for order in dev.orders[:ORDERS_SHOWN]:
             self._say("chain", f"          {order.order_hash} {'native' if order.native else 'token'}")
 
     def jwt_secret(self) -> None:
         """Made once and kept, so that tokens outlive a restart."""
         file = self._state_dir / "jwt_secret"
-        if not file.exists():
+        if not file.exists() or not file.stat().st_size:  # empty: a daemon died between the next two lines
             file.touch(mode=0o600)
             file.write_text(secrets.token_urlsafe(32), encoding="ascii")
         auth = attrs.evolve(self.settings.auth, jwt_secret=Secret(file.read_text(encoding="ascii")))
