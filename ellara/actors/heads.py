@@ -36,7 +36,7 @@ class Heads:
         self._hurried_at_s: float | None = None
         self._usual_s = 0.0
         """From being hurried to the next block: milliseconds on a chain that mines on demand, seconds on a public one."""
-        self._stopping = False
+        self._stopping = trio.Event()
 
     @property
     def number(self) -> int:
@@ -54,14 +54,19 @@ class Heads:
         self._hurried.ring()
 
     def stop(self) -> None:
-        """Lets `run` return."""
-        self._stopping = True
-        self._hurried.ring()
+        """Lets `run` return, also while a node is away or does not answer: there is nothing to finish."""
+        self._stopping.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            await self._stopping.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _follow(self) -> None:
         pause_s, failures = 0.0, 0
-        while not self._stopping:
+        while True:
             failures = 0 if await self._poll(failures) else failures + 1
             if failures:
                 longest_s = min(self._interval_s * 2.0**failures, AWAY_MAX_S)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 
 from ellara.actors.heads import Heads
 from ellara.chain.rpc import open_rpc
@@ -69,10 +70,12 @@ async def test_it_goes_on_when_the_node_is_back(heads: Heads, rpc: Rpc) -> None:
             await heads.changed()
 
 
-async def test_stopped_it_returns(dev_chain: DevChain) -> None:
-    settings = Chain()
+async def test_stopped_it_returns_at_once_also_while_the_node_says_nothing(dev_chain: DevChain, rpc: Rpc) -> None:
+    settings = Chain(poll_interval_s=60.0)
     heads = Heads(await open_rpc(Secret(dev_chain.rpc_url), settings), settings)
-    with trio.fail_after(5):
+    await rpc("dev_fault", {"method": "eth_getBlockByNumber", "kind": "delay", "delayMs": 60_000})
+    with trio.fail_after(2):
         async with trio.open_nursery() as nursery:
             await nursery.start(heads.run)
+            await trio.testing.wait_all_tasks_blocked(0.05)
             heads.stop()
