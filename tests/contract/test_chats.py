@@ -11,8 +11,8 @@ import httpx2
 import pytest
 import socketio
 
+from tests.contract.frontend import MOMENT, UUID
 from tests.contract.pages import JsSocket, Page, PythonSocket, first, names
-from tests.contract.test_http import MOMENT, UUID
 from tests.running import RunningDaemon
 
 QUESTIONS = ["beras 100%", "Ayam_goreng", "catatan Kas"]
