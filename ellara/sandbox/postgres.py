@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 from collections import deque
@@ -173,8 +175,7 @@ class _Server:
 
 async def _initialise(place: Place) -> None:
     """Makes the data folder, whole or not at all: it gets its name when it is complete."""
-    unfinished = place.data.with_name(place.data.name + ".new")
-    await trio.to_thread.run_sync(_empty_folder, unfinished, place)
+    unfinished = await trio.to_thread.run_sync(_empty_folder, place)
     where = ["-D", str(unfinished)]
     locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # sorted by code point, folded by Unicode
     await _finish(["initdb", *where, "-U", "ellara", "-A", "trust", "-E", "UTF8", *locale], place)
@@ -182,13 +183,15 @@ async def _initialise(place: Place) -> None:
     unfinished.rename(place.data)
 
 
-def _empty_folder(folder: Path, place: Place) -> None:
-    if folder.exists():
-        for path in sorted(folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-        folder.rmdir()
+def _empty_folder(place: Place) -> Path:
+    """Under a name of its own: the initdb of a daemon that was killed may still be clearing away what it had made."""
+    name = f"{place.data.name}.new"
+    for left_behind in place.data.parent.glob(f"{name}*"):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    folder = place.data.with_name(f"{name}-{secrets.token_hex(4)}")
     folder.mkdir(mode=0o700)
     os.chown(folder, place.account.uid, place.account.gid)
+    return folder
 
 
 async def _finish(command: list[str], place: Place, given: bytes = b"") -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -173,6 +174,17 @@ async def test_a_half_made_data_folder_is_made_anew(tmp_path: Path, monkeypatch:
     await start_and_stop(tmp_path)
     assert (place.data / "global").is_dir()
     subprocess.run(["rm", "-rf", str(account_module.ELSEWHERE)], check=True)
+
+
+async def test_what_a_killed_daemon_was_about_to_make_is_made_at_once() -> None:
+    with TemporaryDirectory(prefix="ellara-tests-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with subprocess.Popen([sys.executable, "-c", DAEMON, name]) as process:
+            while not any(folder.glob("postgres.new*/global/pg_control")):
+                assert process.poll() is None
+            process.kill()
+        await start_and_stop(folder)  # while the killed one's initdb still clears away behind it
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root's server lives elsewhere")
