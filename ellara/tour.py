@@ -148,6 +148,11 @@ class _Tour:
 
     async def _call(self, method: str, path: str, body: object = None) -> Any:
         answer = await self._http.request(method, path, json=body, headers=self._headers)
+        try:
+            said = answer.json()
+        except ValueError:
+            url = str(self._http.base_url).rstrip("/")
+            raise EllaraError(f"{url} does not answer as Ellara does: is another program listening there?") from None
         if answer.status_code != 200:
-            raise EllaraError(f"{method} {path} answered {answer.status_code}: {answer.json().get('message', answer.text)}")
-        return answer.json()
+            raise EllaraError(f"{method} {path} answered {answer.status_code}: {said['message']}")
+        return said

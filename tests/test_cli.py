@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from tests.running import ROOT, without_seed_variables
@@ -92,3 +94,24 @@ def test_try_without_a_daemon_says_how_to_start_one() -> None:
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert "./scripts/serve" in line
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Another program on the port."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<h1>Welcome</h1>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_try_against_another_program_says_that_it_is_no_ellara() -> None:
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        ended = ellara("try", "--url", url)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [f"ellara: {url} does not answer as Ellara does: is another program listening there?"]
