@@ -47,9 +47,7 @@ class RunningDaemon:
         self.config.write_text(
             f'{toml}\n[sandbox]\nstate_dir = "state"\nword_delay_ms = 1\n' if "[sandbox]" not in toml else toml
         )
-        self.environ = (
-            {name: text for name, text in os.environ.items() if not SEED_VARIABLES.match(name)} | {"PORT": "0"} | environ
-        )
+        self.environ = without_seed_variables() | {"PORT": "0"} | environ
         self.output: list[str] = []
         self.start()
 

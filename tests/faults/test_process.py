@@ -41,7 +41,6 @@ def wait_for_end(pid: int) -> None:
 
 
 def orders(daemon: RunningDaemon) -> list[dict[str, str]]:
-
     found: list[dict[str, str]] = json.loads((daemon.folder / "state" / "orders.json").read_text())["orders"]
     return found
 
