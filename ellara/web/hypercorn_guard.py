@@ -23,8 +23,8 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.logging import Logger
+from hypercorn.protocol.events import Body, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -155,6 +155,7 @@ class GuardedConnection(TCPServer):
                 else:
                     return
             await trio.aclose_forcefully(self.stream)
+            self.protocol.lost = True
             await self.protocol.handle(Closed())
 
 
@@ -163,6 +164,8 @@ class GuardedHttp1(H11Protocol):
 
     body_timeout_s = inf
     cors_origins: tuple[str, ...] = ()
+    lost = False
+    """A write failed."""
     _body_until = inf
     _origin = ""
 
@@ -176,10 +179,15 @@ class GuardedHttp1(H11Protocol):
         return self._body_until if self.connection.their_state is h11.SEND_BODY else inf
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Upstream closes after an answer that did not wait for its body, and does not say so: the next request is lost."""
+        """Upstream closes after an answer that did not wait for its body, and does not say so: the next request is lost.
+
+        Nor does it tell the application that what it said did not go out.
+        """
         if isinstance(event, Response) and self.body_unread:
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         await super().stream_send(event)
+        if isinstance(event, Body) and self.lost:
+            raise trio.BrokenResourceError("the peer is gone")
 
     async def refuse_slow_body(self) -> None:
         await self._close_stream()  # the application hears of it, and can no longer answer in the middle of ours

@@ -147,7 +147,11 @@ class SocketIO:
         if len(body) >= GZIP_MIN_BYTES and request.takes_gzip:
             headers.append((b"content-encoding", b"gzip"))
             body = gzip.compress(body, compresslevel=1, mtime=0)  # the loop waits for it: speed before size
-        await _answer(send, 200, headers, body)
+        try:
+            await _answer(send, 200, headers, body)
+        except trio.BrokenResourceError:  # what it held is lost, so the session cannot go on
+            await _tell(session, Happened(Signal.POLL_CUT))
+            raise
 
     async def _post(self, request: Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         session, post = self._sessions[request.sid], Post()

@@ -270,6 +270,15 @@ class TestPolling:
             await peer.somebody_left.wait()
         assert (await peer.ask(query)).code == 1
 
+    async def test_an_answer_to_a_poll_that_does_not_arrive_closes_the_session(self) -> None:
+        async with serving(Socket(payload_max_bytes=20_000_000, outbox_max_bytes=20_000_000)) as peer:
+            query = await peer.handshake()
+            await peer.ask(query, "POST", b'42["x","%s"]' % (b"x" * 15_000_000))  # more than the sockets' buffers hold
+            async with await peer.raw(f"GET /socket.io/?{query} HTTP/1.1\r\nHost: x\r\n") as stream:
+                await stream.receive_some(1)
+            with trio.fail_after(SOON_S):
+                await peer.somebody_left.wait()
+
     @pytest.mark.parametrize("body", [b"", b"9", b"3\x1e", b"2"])
     async def test_a_malformed_packet_is_answered_ok_and_ends_the_session(self, peer: Peer, body: bytes) -> None:
         query = await peer.handshake()
