@@ -1,0 +1,133 @@
+"""A served SocketIO and a client made of raw requests, for the tests of Socket.IO over real sockets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import h11
+import trio
+from prometheus_client import REGISTRY
+from trio_websocket import WebSocketConnection, open_websocket_url
+
+from ellara.actors.session import Ack, Client
+from ellara.settings import Server, Socket
+from ellara.web.serve import serve_http
+from ellara.web.socketio import SocketIO
+
+POLLING, WEBSOCKET = "EIO=4&transport=polling", "EIO=4&transport=websocket"
+SOON_S = 5.0
+SETTINGS = Socket()
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+@attrs.frozen
+class Response:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+    @property
+    def code(self) -> object:
+        return json.loads(self.body)["code"]
+
+
+@attrs.define
+class Peer:
+    """A served SocketIO, and what a client does to it, each request on a connection of its own."""
+
+    port: int
+    socketio: SocketIO
+    clients: list[Client] = attrs.field(factory=list)
+    left: list[Client] = attrs.field(factory=list)
+    somebody_left: trio.Event = attrs.field(factory=trio.Event)
+
+    def on_leave(self, client: Client) -> None:
+        self.left.append(client)
+        self.somebody_left.set()
+
+    def on_event(self, client: Client, event: str, args: list[object], ack: Ack | None) -> None:
+        self.clients.append(client)
+        if event == "crash":
+            raise RuntimeError("our own bug")
+        client.emit(event, *args)
+
+    async def ask(self, query: str, method: str = "GET", body: bytes = b"", **headers: str) -> Response:
+        with trio.fail_after(SOON_S):
+            async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+                connection = h11.Connection(h11.CLIENT)
+                named = {"host": "x", "content-length": str(len(body))} | {k.replace("_", "-"): v for k, v in headers.items()}
+                request = h11.Request(method=method, target=f"/socket.io/?{query}", headers=list(named.items()))
+                events: tuple[h11.Event, ...] = (request, h11.Data(data=body), h11.EndOfMessage())
+                await stream.send_all(b"".join(connection.send(event) or b"" for event in events))
+                return await self._response(stream, connection)
+
+    async def _response(self, stream: trio.SocketStream, connection: h11.Connection) -> Response:
+        head, body = None, b""
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                connection.receive_data(await stream.receive_some())
+            elif isinstance(event, h11.Response):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                assert head is not None
+                headers = {name.decode(): value.decode() for name, value in head.headers}
+                text = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+                return Response(head.status_code, headers, text.decode())
+
+    async def handshake(self) -> str:
+        """The query that goes on with a new polling session, in which `/` is joined."""
+        opened = await self.ask(POLLING)
+        query = f"{POLLING}&sid={json.loads(opened.body[1:])['sid']}"
+        await self.ask(query, "POST", b"40")
+        assert (await self.ask(query)).body.startswith('40{"sid":')
+        return query
+
+    async def raw(self, request: str) -> trio.SocketStream:
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        await stream.send_all(f"{request}\r\n".encode())
+        return stream
+
+    @asynccontextmanager
+    async def websocket(self, query: str = WEBSOCKET) -> AsyncIterator[WebSocketConnection]:
+        with trio.fail_after(2 * SOON_S):
+            async with open_websocket_url(f"ws://127.0.0.1:{self.port}/socket.io/?{query}") as ws:
+                yield ws
+
+    async def join(self, ws: WebSocketConnection) -> None:
+        assert str(await ws.get_message()).startswith("0{")
+        await ws.send_message("40")
+        assert str(await ws.get_message()).startswith('40{"sid":')
+
+
+@asynccontextmanager
+async def serving(settings: Socket = SETTINGS, origins: tuple[str, ...] = ("*",)) -> AsyncIterator[Peer]:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        peer: Peer
+        socketio = SocketIO(
+            settings,
+            origins,
+            nursery,
+            authenticate=lambda auth: None,
+            on_event=lambda *args: peer.on_event(*args),
+            on_leave=lambda client: peer.on_leave(client),
+        )
+        server = Server(port=0, stop_s=0.5, write_timeout_s=1.0)
+        url = await nursery.start(serve_http, socketio, server, stop)
+        peer = Peer(int(url.rpartition(":")[2]), socketio)
+        yield peer
+        await socketio.close(deadline_s=0.2)
+        stop.set()
+
+
+def dropped(reason: str) -> float:
+    return REGISTRY.get_sample_value("ellara_sessions_dropped_total", {"reason": reason}) or 0.0
