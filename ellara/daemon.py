@@ -17,10 +17,12 @@ from typing import Any
 import attrs
 import trio
 
+from ellara.actors import ledger, runs, settler
 from ellara.actors.heads import Heads
 from ellara.actors.ledger import Ledger
 from ellara.actors.runs import Runs
 from ellara.actors.settler import Settler
+from ellara.actors.settling.desk import Settle
 from ellara.auth.tokens import Tokens
 from ellara.chain.rpc import open_rpc
 from ellara.errors import CannotStart
@@ -48,8 +50,6 @@ SHIPPED_PROMPT = Path(__file__).parent.parent / "config" / "prompt.md"
 
 RECURSION_MAX = 12_000
 """py_ecc, which comes with web3, raises it to 100 000 when imported: JSON nested so deep then overflows the decoder's C stack."""
-
-LEDGER_CALLS_MAX, SETTLER_CALLS_MAX, QUESTIONS_MAX = 1_024, 512, 1_024
 
 
 async def run(settings: Settings, home: Path, say: Say) -> None:
@@ -85,53 +85,51 @@ async def _serve(settings: Settings, prompt: str, stop: trio.Event, ready: Calla
         limit = RestartLimit(settings.supervision.restarts_max, settings.supervision.period_s)
         start = partial(_Part.start, nursery, limit)
 
-        ledger_box = Mailbox[Any]("ledger", LEDGER_CALLS_MAX)
-        ledger = await start("ledger", Ledger(ledger_box, pool).run, ledger_box.close)
+        ledger_box = Mailbox[ledger.Request]("ledger", ledger.MAILBOX_SIZE)
+        writing = await start("ledger", Ledger(ledger_box, pool).run, ledger_box.close)
 
-        heads_actor = Heads(rpc, settings.chain)
-        heads = await start("heads", heads_actor.run, heads_actor.stop)
-        settler_box = Mailbox[Any]("settler", SETTLER_CALLS_MAX)
-        settler_actor = Settler(
-            settler_box, pool, rpc, settings.chain, heads_actor, new_chain_allowed=settings.profile == "sandbox"
-        )
-        settler = await start("settler", settler_actor.run, settler_box.close)
+        heads = Heads(rpc, settings.chain)
+        following = await start("heads", heads.run, heads.stop)
+        settler_box = Mailbox[Settle]("settler", settler.MAILBOX_SIZE)
+        signer = Settler(settler_box, pool, rpc, settings.chain, heads, new_chain_allowed=settings.profile == "sandbox")
+        settling = await start("settler", signer.run, settler_box.close)
 
         assistant = Assistant(client, prompt, [cek_transaksi(partial(_find_transactions, pool))], settings.openai)
-        runs_box = Mailbox[Any]("runs", QUESTIONS_MAX)
-        runs_actor = Runs(runs_box, ledger_box, pool, assistant, settings.openai, require_token=settings.socket.require_token)
-        runs = await start("runs", runs_actor.run, runs_box.close)
+        runs_box = Mailbox[runs.Ask]("runs", runs.MAILBOX_SIZE)
+        streamer = Runs(runs_box, ledger_box, pool, assistant, settings.openai, require_token=settings.socket.require_token)
+        answering = await start("runs", streamer.run, runs_box.close)
 
-        sockets = _sockets(settings, nursery, tokens, runs_actor)
+        sockets = _sockets(settings, nursery, tokens, streamer)
         sys.setrecursionlimit(RECURSION_MAX)
         parts = Parts(pool, ledger_box, settler_box, tokens, settings.chain.settle_timeout_s, trio.current_time())
         front = await start("front", *_front(settings, parts, sockets))
         ready(front.value)
 
         await stop.wait()
-        await _stop(settings.server.stop_s, runs, sockets, (front, settler, heads, ledger))
+        await _stop(settings.server.stop_s, answering, sockets, (front, settling, following, writing))
         nursery.cancel_scope.cancel()
     await rpc.close()
     pool.close()
     log.info("stopped")
 
 
-async def _stop(within_s: float, runs: _Part, sockets: SocketIO, others: Sequence[_Part]) -> None:
+async def _stop(within_s: float, answering: _Part, sockets: SocketIO, others: Sequence[_Part]) -> None:
     log.info("stopping")
     with trio.move_on_after(within_s):
-        await runs.stop(within_s / 2)  # with the front open: a polling client comes back for its answer's end
+        await answering.stop(within_s / 2)  # with the front open: a polling client comes back for its answer's end
         await sockets.close()
         for part in others:
             await part.stop(within_s)
 
 
-def _sockets(settings: Settings, nursery: trio.Nursery, tokens: Tokens, runs: Runs) -> SocketIO:
+def _sockets(settings: Settings, nursery: trio.Nursery, tokens: Tokens, streamer: Runs) -> SocketIO:
     return SocketIO(
         settings.socket,
         settings.server.cors_origins,
         nursery,
         authenticate=partial(_authenticate, tokens),
-        on_event=runs.on_event,
-        on_leave=runs.on_leave,
+        on_event=streamer.on_event,
+        on_leave=streamer.on_leave,
     )
 
 

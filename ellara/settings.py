@@ -211,7 +211,12 @@ class Settings:
                 "chain.rpc_url": self.chain.rpc_url,
                 "chain.owner_key": self.chain.owner_key,
             }
-            found += [f"{key}: expected a value, production has no stand-ins" for key, value in needed.items() if not value]
+            variables = {".".join(path): name for name, path in ENVIRONMENT.items()}
+            found += [
+                f"{key}: expected a value ({variables[key]}), production has no stand-ins"
+                for key, value in needed.items()
+                if not value
+            ]
         return found
 
 

@@ -47,7 +47,6 @@ HOMES = {
     "wsproto": {"web"},
     "openai": {"llm"},
     "httpx2": {"llm", "chain", "tour"},
-    "httpcore2": {"llm"},
     "jwt": {"auth"},
     "structlog": {"log"},
     "prometheus_client": {"metrics", "web"},

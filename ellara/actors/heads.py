@@ -70,7 +70,7 @@ class Heads:
             failures = 0 if await self._poll(failures) else failures + 1
             if failures:
                 longest_s = min(self._interval_s * 2.0**failures, AWAY_MAX_S)
-                await trio.sleep(longest_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+                await trio.sleep(longest_s * random.uniform(0.5, 1.0))
                 continue
             await trio.sleep(SOONEST_S)
             with trio.move_on_after(pause_s):

@@ -36,6 +36,8 @@ from ellara.supervision import contain
 
 log = get_logger(__name__)
 
+MAILBOX_SIZE = 1_024
+
 WAITING_MAX = 4
 """Questions that wait in one chat for the answer before theirs; more are refused."""
 

@@ -118,7 +118,7 @@ class OpenAIClient:
                     self._gone.add(model.name)
                     continue
                 tries += 1
-                chance = random.random()  # noqa: S311 - spreads retries, guards nothing
+                chance = random.random()
                 pause = pause_s(failure, tries, self._settings.retry_pause_ms / 1000, chance)
                 if screen.used or pause is None or tries >= self._settings.tries_max:
                     raise

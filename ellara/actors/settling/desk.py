@@ -178,7 +178,7 @@ async def insist(ask: Callable[[], Awaitable[Found]], hinder: Callable[[str], No
             return await ask()
         except Unavailable as error:
             hinder(error.message)
-        await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+        await trio.sleep(pause_s * random.uniform(0.5, 1.0))
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 

@@ -63,7 +63,7 @@ class Sender:
             while self._waiting:
                 nonce = min(self._waiting)
                 if await self._send(self._waiting[nonce]):
-                    await trio.sleep(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+                    await trio.sleep(self._pause_s * random.uniform(0.5, 1.0))
                     self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
                 else:
                     self._pause_s = FIRST_PAUSE_S
