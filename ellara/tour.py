@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,52 +65,27 @@ class _Tour:
     async def _converse(self, user: dict[str, Any], question: str) -> str:
         """Asks, prints the words as they come, answers the chat's id."""
         payload = {"question": question, "userId": user["id"]}
-        async for name, args in self._events(user["token"], ["message", payload]):
-            match name:
-                case "chat_title":
-                    self._say(f"[{args[0]}]\nEllara: ", newline=False)
-                case "bot_chunk":
-                    self._say(args[0]["content"][0]["text"]["value"], newline=False)
-                case "bot_end":
-                    self._say("")
-                    return str(args[0]["chatId"])
-                case "bot_error":
-                    raise EllaraError(str(args[0]))
-        raise Unavailable("the connection ended before the answer did")
-
-    async def _events(self, token: str, first: list[object]) -> AsyncIterator[tuple[str, list[Any]]]:
-        """Joins namespace `/`, emits one event, then yields what the server emits until it closes."""
-        opened = engineio.decode_frame((await self._transport("GET")).removesuffix(engineio.SEPARATOR))
-        sid = json.loads(opened.data)["sid"]
-        await self._emit(sid, socketio.Connect("/", {"token": token}))
-        decoder, joined = socketio.Decoder(), False
+        socket = await _Polling.open(self._http)
+        await socket.send(socketio.Connect("/", {"token": user["token"]}))
+        titled = False
         while True:
-            for frame in engineio.split_payload(await self._transport("GET", sid)):
-                match (packet := engineio.decode_frame(frame)).type:
-                    case engineio.Type.PING:
-                        await self._transport("POST", sid, engineio.encode_payload([engineio.Packet(engineio.Type.PONG)]))
-                    case engineio.Type.CLOSE:
-                        return
-                    case engineio.Type.MESSAGE:
-                        match decoder.receive(packet.data):
-                            case socketio.Connect() if not joined:
-                                joined = True
-                                await self._emit(sid, socketio.Event("/", first))
-                            case socketio.ConnectError(_, data):
-                                raise EllaraError(str(data))
-                            case socketio.Event(_, [name, *args]):
-                                yield str(name), args
-
-    async def _emit(self, sid: str, packet: socketio.Packet) -> None:
-        frames = [engineio.Packet(engineio.Type.MESSAGE, frame) for frame in socketio.encode(packet)]
-        await self._transport("POST", sid, engineio.encode_payload(frames))
-
-    async def _transport(self, method: str, sid: str | None = None, body: str | None = None) -> str:
-        query = {"EIO": "4", "transport": "polling"} | ({"sid": sid} if sid else {})
-        answer = await self._http.request(method, "/socket.io/", params=query, content=body)
-        if answer.status_code != 200:
-            raise EllaraError(f"Socket.IO answered {answer.status_code}: {answer.text}")
-        return answer.text
+            for packet in await socket.receive():
+                match packet:
+                    case socketio.Connect():
+                        await socket.send(socketio.Event("/", ["message", payload]))
+                    case socketio.ConnectError(_, reason):
+                        raise EllaraError(str(reason))
+                    case socketio.Event(_, ["chat_title", title]) if not titled:  # a better one may follow
+                        titled = True
+                        self._say(f"[{title}]\nEllara: ", newline=False)
+                    case socketio.Event(_, ["bot_chunk", {"content": [{"text": {"value": words}}]}]):
+                        self._say(words, newline=False)
+                    case socketio.Event(_, ["bot_end", {"chatId": chat_id}]):
+                        self._say("")
+                        await socket.close()
+                        return str(chat_id)
+                    case socketio.Event(_, ["bot_error", sentence]):
+                        raise EllaraError(str(sentence))
 
     async def _record_payment(self) -> None:
         row = await self._call("POST", "/api/v1/tx", {"amount": 150_000, "type": "USDT"})
@@ -156,3 +130,46 @@ class _Tour:
         if answer.status_code != 200:
             raise EllaraError(f"{method} {path} answered {answer.status_code}: {said['message']}")
         return said
+
+
+@attrs.define
+class _Polling:
+    """A Socket.IO connection over polling: the smallest client that there can be."""
+
+    _http: httpx2.AsyncClient
+    _sid: str
+    _decoder: socketio.Decoder = attrs.field(factory=socketio.Decoder)
+
+    @classmethod
+    async def open(cls, http: httpx2.AsyncClient) -> _Polling:
+        opened = engineio.decode_frame(await cls(http, "")._request("GET"))
+        return cls(http, json.loads(opened.data)["sid"])
+
+    async def send(self, packet: socketio.Packet) -> None:
+        await self._post(*(engineio.Packet(engineio.Type.MESSAGE, frame) for frame in socketio.encode(packet)))
+
+    async def receive(self) -> list[socketio.Packet]:
+        """What one poll brings; pings are answered. Raises `Unavailable` once the server has closed."""
+        found = []
+        for frame in engineio.split_payload(await self._request("GET")):
+            match (packet := engineio.decode_frame(frame)).type:
+                case engineio.Type.PING:
+                    await self._post(engineio.Packet(engineio.Type.PONG))
+                case engineio.Type.CLOSE:
+                    raise Unavailable("the connection ended before the answer did")
+                case engineio.Type.MESSAGE if received := self._decoder.receive(packet.data):
+                    found.append(received)
+        return found
+
+    async def close(self) -> None:
+        await self._post(engineio.CLOSE)
+
+    async def _post(self, *packets: engineio.Packet) -> None:
+        await self._request("POST", engineio.encode_payload(packets))
+
+    async def _request(self, method: str, body: str | None = None) -> str:
+        query = {"EIO": "4", "transport": "polling"} | ({"sid": self._sid} if self._sid else {})
+        answer = await self._http.request(method, "/socket.io/", params=query, content=body)
+        if answer.status_code != 200:
+            raise EllaraError(f"Socket.IO answered {answer.status_code}: {answer.text}")
+        return answer.text
