@@ -19,6 +19,9 @@ from ellara.model import storable
 from ellara.settings import Secret
 
 ALGORITHM = "HS256"
+TOKEN_MAX_CHARS = 2_000
+"""Ours have some 190. What nests deeper than fits in here can crash the process, where a library raised the recursion limit."""
+
 _BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
 _TIMES_ARE_OURS: Any = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
 
@@ -60,6 +63,8 @@ class Tokens:
         return user_id
 
     def _signed_claims(self, token: str) -> dict[str, Any]:
+        if len(token) > TOKEN_MAX_CHARS:
+            raise TokenRejected("Invalid Token")
         try:
             return jwt.decode(token, self.secret.reveal(), algorithms=[ALGORITHM], options=_TIMES_ARE_OURS)
         except (jwt.PyJWTError, RecursionError, ValueError):  # the last two: JSON nested too deep, not UTF-8
