@@ -26,6 +26,13 @@ def without_seed_variables() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if not SEED_VARIABLES.match(name)}
 
 
+def ellara(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command line, run to its end."""
+    command = [sys.executable, "-m", "ellara", *arguments]
+    environ = without_seed_variables() | environ
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """A new folder that PostgreSQL's account may enter: pytest's own are for this user alone."""

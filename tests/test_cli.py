@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from tests.running import ROOT, without_seed_variables
-
-
-def ellara(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ellara", *arguments]
-    environ = without_seed_variables() | environ
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+from tests.running import ellara
 
 
 def test_check_prints_every_value_and_where_it_came_from() -> None:

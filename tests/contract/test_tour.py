@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.running import RunningDaemon
-from tests.test_cli import ellara
+from tests.running import RunningDaemon, ellara
 
 
 def test_the_tour_asks_records_and_settles(daemon: RunningDaemon) -> None:
