@@ -137,7 +137,7 @@ class GuardedConnection(TCPServer):
         """Upstream closes while a refused body still comes in; the reset that follows can eat the answer. Reads it off first."""
         if self._linger_until == inf:
             self._linger_until = self._reading.deadline = trio.current_time() + LINGER_S
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
                 await self.stream.send_eof()
             await self.protocol.handle(Closed())
 
@@ -150,8 +150,8 @@ class GuardedConnection(TCPServer):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._limits.write_s):
                 try:
                     await self.stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    pass
+                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                    pass  # the last: another task is just closing the connection
                 else:
                     return
             await trio.aclose_forcefully(self.stream)

@@ -14,9 +14,10 @@ from hypercorn.config import Config
 from hypercorn.protocol.events import Body, Data, Request, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope, WebsocketAcceptEvent
+from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection
 from wsproto.events import Event as WebSocketEvent
 from wsproto.frame_protocol import CloseReason
@@ -94,10 +95,16 @@ class GuardedWebSocket(WSStream):
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
-        """Upstream returns at once, without a checkpoint, when the peer is gone: a loop that only sends would stop all others."""
-        if self.closed and message is not None:
+        """Upstream returns at once, without a checkpoint, when the peer is gone or is closing: a loop that only sends would stop
+        all others."""
+        if (self.closed or self._is_ending) and message is not None:
             await _tell_that_the_peer_is_gone()
         await super().app_send(message)
+
+    @property
+    def _is_ending(self) -> bool:
+        """The peer's close frame came, and is being answered."""
+        return self.state is ASGIWebsocketState.CONNECTED and self.connection.state is not ConnectionState.OPEN
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         await super()._accept(message)

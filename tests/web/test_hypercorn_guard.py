@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from functools import partial
 
 import attrs
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from ellara.metrics import CONNECTION_FAULTS
 from ellara.web.serve import serve_http
@@ -73,6 +75,19 @@ async def test_a_reset_in_the_middle_ends_its_own_connection_alone(site: Site) -
     stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
     await stream.aclose()
     assert await answers(site)
+
+
+async def test_a_peer_that_ends_while_it_is_spoken_to_fills_no_log(site: Site) -> None:
+    with capture_logs() as logged:
+        for _ in range(10):
+            async with await site.connect() as stream:
+                await stream.send_all(upgrade("/sends"))
+                await read_until(stream, b"x")
+                await stream.send_all(frame(b"", 8))
+                with trio.fail_after(SOON_S), suppress(trio.BrokenResourceError):
+                    while await stream.receive_some():
+                        pass
+    assert [event["event"] for event in logged] == []
 
 
 async def test_a_fault_below_the_application_is_counted(site: Site) -> None:
