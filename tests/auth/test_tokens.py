@@ -14,7 +14,7 @@ from ellara.auth.tokens import Tokens, bearer
 from ellara.errors import TokenMissing, TokenRejected
 from ellara.settings import Secret
 
-SECRET = "the secret of the old backend: " + "x" * 32
+SECRET = "the secret of the old backend: " + "x" * 40
 NOW = datetime(2026, 11, 23, 16, 0, tzinfo=UTC)
 TIMES = {"iat": NOW.timestamp(), "exp": NOW.timestamp() + 3_600}
 tokens = Tokens(Secret(SECRET), ttl_s=3_600)
