@@ -125,14 +125,14 @@ class Runs:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until the mailbox is closed and every accepted question has its end."""
         self._reset()
-        async with trio.open_nursery() as helpers:
-            helpers.start_soon(self._flush)
-            helpers.start_soon(self._transcripts.run)
+        async with trio.open_nursery() as beside:
+            beside.start_soon(self._flush)
+            beside.start_soon(self._transcripts.run)
             async with trio.open_nursery() as nursery:
                 task_status.started()
                 async for ask in self._mailbox:
                     self._accept(ask, nursery)
-            helpers.cancel_scope.cancel()
+            beside.cancel_scope.cancel()
 
     def _reset(self) -> None:
         self._accepted = 0
