@@ -7,7 +7,7 @@ them. Signing is deterministic (RFC 6979), but what is sent again are always the
 from __future__ import annotations
 
 import attrs
-import rlp  # type: ignore[import-untyped]  # rlp ships no types
+import rlp
 from eth_account import Account
 from eth_keys.backends import get_backend
 from eth_keys.backends.coincurve import CoinCurveECCBackend

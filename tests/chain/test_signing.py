@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import rlp  # type: ignore[import-untyped]  # rlp ships no types
+import rlp
 from eth_account import Account
 from eth_keys.backends import get_backend
 from eth_keys.backends.coincurve import CoinCurveECCBackend, is_coincurve_available

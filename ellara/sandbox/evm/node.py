@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
-import rlp  # type: ignore[import-untyped]  # ships no types
+import rlp
 from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth.exceptions import PyEVMError
 from eth.vm.forks.prague.constants import STANDARD_TOKEN_COST, TOTAL_COST_FLOOR_PER_TOKEN
