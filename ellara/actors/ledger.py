@@ -7,6 +7,7 @@ commit is on its way the next batch queues up. Absent: reading lists, which need
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -160,15 +161,15 @@ class Book:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Entry(Call[Answer]):
+class Entry(Call[Answer], ABC):
     """One request. Those about one subject (a chat, a transaction) are written in the order they came."""
 
     subject: str | None = None
 
     @classmethod
+    @abstractmethod
     async def write(cls, book: Book, run: Sequence[Self]) -> Sequence[Answer | Refused]:
-        """Writes a run of one kind, whose subjects differ unless `may_repeat`, in as few statements as it takes."""
-        raise NotImplementedError
+        """Writes a run of one kind, of which only appends may share a subject, in as few statements as it takes."""
 
     def settle(self, outcome: Any) -> None:
         if isinstance(outcome, EllaraError):
