@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin
@@ -65,6 +66,14 @@ def _hex(digits: int) -> Any:
     return check
 
 
+def _networks(_owner: object, _field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    for name in value:
+        try:
+            ip_network(name)
+        except ValueError:
+            raise ValueError(f'expected addresses or networks such as "127.0.0.1" and "10.0.0.0/8", not {name!r}') from None
+
+
 def _namespaces(_owner: object, _field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
     if not value or any(not name.startswith("/") or "," in name for name in value):
         raise ValueError('expected a list of names such as "/" and "/ws"')
@@ -79,7 +88,11 @@ class Server:
     body_timeout_s: float = attrs.field(default=15.0, validator=_between(0.1, 600))
     gzip_min_bytes: int = attrs.field(default=1_024, validator=_between(0, 100_000_000))
     keep_alive_s: float = attrs.field(default=65.0, validator=_between(1, 3600))
+    head_timeout_s: float = attrs.field(default=10.0, validator=_between(0.1, 600))
     write_timeout_s: float = attrs.field(default=20.0, validator=_between(0.1, 600))
+    connections_max: int = attrs.field(default=12_000, validator=_between(1, 1_000_000))
+    connections_per_address_max: int = attrs.field(default=0, validator=_between(0, 1_000_000))
+    trusted_proxies: tuple[str, ...] = attrs.field(default=(), validator=_networks)
     stop_s: float = attrs.field(default=10.0, validator=_between(0.1, 300))
 
 
@@ -109,7 +122,15 @@ class Socket:
     upgrade_timeout_s: float = attrs.field(default=10.0, validator=_between(0.05, 300))
     payload_max_bytes: int = attrs.field(default=1_000_000, validator=_between(1_000, 100_000_000))
     outbox_max_bytes: int = attrs.field(default=1_000_000, validator=_between(10_000, 100_000_000))
+    compression: bool = False
+    recovery_s: float = attrs.field(default=120.0, validator=_between(0, 3_600))
+    recovery_max_bytes: int = attrs.field(default=256_000, validator=_between(1_000, 100_000_000))
+    recovery_total_max_bytes: int = attrs.field(default=64_000_000, validator=_between(1_000, 10_000_000_000))
     sessions_max: int = attrs.field(default=10_000, validator=_between(1, 1_000_000))
+    sessions_per_address_max: int = attrs.field(default=0, validator=_between(0, 1_000_000))
+    handshakes_per_address_per_s: float = attrs.field(default=0.0, validator=_between(0, 1_000_000))
+    events_per_s: float = attrs.field(default=0.0, validator=_between(0, 1_000_000))
+    events_per_user_per_s: float = attrs.field(default=0.0, validator=_between(0, 1_000_000))
 
 
 @attrs.frozen
