@@ -17,7 +17,7 @@ FLOORS = (
     {"web"},
     {"actors"},
     {"storage", "chain", "llm", "sandbox"},
-    {"protocol", "auth", "supervision", "mailbox"},
+    {"protocol", "auth", "supervision", "mailbox", "rates"},
     {"log", "metrics"},
     {"settings"},
     {"model"},

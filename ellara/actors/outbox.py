@@ -1,68 +1,133 @@
-"""Outbox: what one transport of a session has yet to send. Filled by the session, emptied by the shell's poll or pump."""
+"""Outbox: what one transport of a session has yet to send. Filled by the session, emptied by the shell's poll or WebSocket."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
 import trio
 
+from ellara.protocol import engineio, socketio
 from ellara.protocol.engineio import Packet
 
 PACKET_OVERHEAD_BYTES = 64
 """What a queued packet counts for beside its data."""
 
+Payload = Callable[[str], object]
+"""A text → the argument of the event that carries it. Equal ones: texts of one answer, in order."""
+
+
+@attrs.define(eq=False)
+class Delta:
+    """A piece of a text that is still being written. Until it is taken, what comes next of the same text is joined to it."""
+
+    namespace: str
+    event: str
+    payload: Payload
+    text: str
+    offset: int | None
+    """Goes out as the last argument, for recovery; None: the client is given none."""
+    taken: bool = False
+
+    def is_of(self, event: str, payload: Payload) -> bool:
+        return self.event == event and self.payload == payload
+
+    def is_open_to(self, event: str, payload: Payload) -> bool:
+        return not self.taken and self.is_of(event, payload)
+
+    def take(self) -> Packet:
+        self.taken = True
+        offset = [] if self.offset is None else [str(self.offset)]
+        (data,) = socketio.encode(socketio.Event(self.namespace, [self.event, self.payload(self.text), *offset]))
+        return Packet(engineio.Type.MESSAGE, data)
+
+
+Item: TypeAlias = Packet | Delta
+
+
+def size_of(item: Item) -> int:
+    """What it counts for, in bytes."""
+    data = item.text if isinstance(item, Delta) else item.data
+    return PACKET_OVERHEAD_BYTES + (len(data) if isinstance(data, bytes) else bytes_of(data))
+
+
+def bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
 
 class Outbox:
-    """Packets for one transport, in order. One taker at a time: the waiting poll, or the WebSocket's pump.
+    """For one transport, in order. One taker at a time: the waiting poll, or the WebSocket.
 
     Full once `max_bytes` wait; what a taker holds no longer counts. It means that the reader is too slow: the owner drops it.
     """
 
+    __slots__ = ("_bytes", "_closed", "_items", "_max_bytes", "_wake")
+
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._packets: list[Packet] = []
+        self._items: list[Item] = []
         self._bytes = 0
         self._closed = False
-        self._taker: trio.Event | None = None
+        self._wake: Callable[[], None] | None = None
 
-    def put(self, packet: Packet) -> bool:
-        """False when full; below the bound one packet of any size fits. Once closed, it lets go of what comes."""
+    def put(self, item: Item) -> bool:
+        """False when full; below the bound one of any size fits. Once closed, it lets go of what comes."""
         if self._closed:
             return True
         if self._bytes >= self._max_bytes:
             return False
-        data = packet.data if isinstance(packet.data, bytes) else packet.data.encode()
-        self._bytes += len(data) + PACKET_OVERHEAD_BYTES
-        self._packets.append(packet)
-        self._wake()
+        self._bytes += size_of(item)
+        self._items.append(item)
+        self._call()
         return True
 
-    async def take(self) -> list[Packet]:
-        """Waits for something, then gives all there is; nothing only once closed and empty."""
-        while not self._packets and not self._closed:
-            self._taker = trio.Event()
-            await self._taker.wait()
+    def grow(self, by_bytes: int) -> bool:
+        """Something was joined to a delta in here. False when it is full."""
+        self._bytes += by_bytes
+        return self._bytes < self._max_bytes
+
+    def take(self) -> list[Packet]:
+        """All there is."""
         self._bytes = 0
-        packets, self._packets = self._packets, []
-        return packets
+        items, self._items = self._items, []
+        return [item.take() if isinstance(item, Delta) else item for item in items]
+
+    async def filled(self) -> None:
+        """Waits until there is something to take, or it is closed."""
+        waiting = trio.Event()
+        self.when_filled(waiting.set)
+        await waiting.wait()
+
+    def when_filled(self, wake: Callable[[], None]) -> None:
+        """Calls `wake` once, as soon as there is something to take or it is closed; it must not block. Replaces any before."""
+        self._wake = wake
+        if self._items or self._closed:
+            self._call()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
         self._closed = True
-        self._wake()
+        self._call()
 
     def discard(self) -> None:
         """Closes, and lets go of what is queued."""
-        self._packets = []
+        self._items = []
         self.close()
 
     def move_to(self, other: Outbox) -> None:
         """At the switch of transports: what was queued leaves over the new one, and this one is closed."""
-        for packet in self._packets:
-            other.put(packet)
+        for item in self._items:
+            other.put(item)
         self.discard()
 
     def __len__(self) -> int:
-        return len(self._packets)
+        return len(self._items)
 
-    def _wake(self) -> None:
-        if self._taker is not None:
-            self._taker.set()
-            self._taker = None
+    def _call(self) -> None:
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()

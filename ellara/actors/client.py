@@ -1,0 +1,217 @@
+"""One namespace socket, as the rest of Ellara sees it. It outlives its connection for as long as it may be recovered.
+
+What is emitted goes to the session that carries it, if one does, and into its log: what the client may not have received yet.
+The log is cut back by what the client says it has (its offset), and by its pongs: who answers a ping has all that came before it.
+Source: the 4.8 reference's connection state recovery; offsets are numbers here, as text.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from ellara.actors.outbox import Delta, Item, Payload, bytes_of, size_of
+from ellara.protocol import engineio, socketio
+from ellara.protocol.engineio import Packet
+
+
+class Carrier(Protocol):
+    """The session that a client is connected by."""
+
+    def queue(self, item: Item) -> None: ...
+    def grew(self, by_bytes: int) -> None: ...
+    def give_up(self, client: Client) -> None: ...
+
+
+@attrs.frozen
+class Sent:
+    """An event as it went out: its text and its attachments."""
+
+    offset: int
+    packets: Sequence[Packet]
+
+
+Entry: TypeAlias = Sent | Delta
+
+
+@attrs.define
+class Total:
+    """What all logs hold together."""
+
+    bytes: int = 0
+
+
+class Log:
+    """Emitted and perhaps not received, oldest first, at most `max_bytes`.
+
+    What is too old for that is let go, and with it the hope of recovering a client that has not got it.
+    """
+
+    __slots__ = ("_bytes", "_entries", "_floor", "_max_bytes", "_total")
+
+    def __init__(self, max_bytes: int, total: Total) -> None:
+        self._max_bytes, self._total = max_bytes, total
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+        self._floor = 0
+        """The newest offset that is no longer in here."""
+
+    def add(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self.grow(_size(entry))
+
+    def grow(self, by_bytes: int) -> None:
+        self._bytes += by_bytes
+        self._total.bytes += by_bytes
+        while self._bytes > self._max_bytes and self._entries:
+            self._drop_oldest()
+
+    def cut_back(self, offset: int) -> None:
+        """The client has all up to it."""
+        while self._entries and _offset(self._entries[0]) <= offset:
+            self._drop_oldest()
+
+    def after(self, offset: int) -> Iterable[Entry] | None:
+        """What a client that has all up to `offset` missed, texts of one answer in one piece. None: not known any more."""
+        if offset < self._floor:
+            return None
+        self.cut_back(offset)
+        joined: deque[Entry] = deque()
+        for entry in self._entries:
+            last = joined[-1] if joined else None
+            if isinstance(entry, Delta) and isinstance(last, Delta) and last.is_of(entry.event, entry.payload):
+                joined[-1] = attrs.evolve(last, text=last.text + entry.text, offset=entry.offset)
+            else:
+                joined.append(attrs.evolve(entry, taken=False) if isinstance(entry, Delta) else entry)
+        self._entries = joined
+        self.grow(sum(map(_size, joined)) - self._bytes)
+        return joined
+
+    @property
+    def last(self) -> Entry | None:
+        return self._entries[-1] if self._entries else None
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.grow(-self._bytes)
+
+    def _drop_oldest(self) -> None:
+        entry = self._entries.popleft()
+        self._floor = _offset(entry)
+        self._bytes -= _size(entry)
+        self._total.bytes -= _size(entry)
+
+
+class Client:
+    """`user_id` None: it showed no token. `log` None: it cannot be recovered, and hears no offsets."""
+
+    __slots__ = ("_asked", "_carrier", "_confirmed", "_delta", "_log", "_offset", "gone", "id", "namespace", "pid", "user_id")
+
+    def __init__(self, namespace: str, user_id: str | None, carrier: Carrier, log: Log | None = None) -> None:
+        self.id = secrets.token_urlsafe(15)
+        self.pid = None if log is None else secrets.token_urlsafe(15)
+        self.namespace = namespace
+        self.user_id = user_id
+        self.gone = False
+        """It has left and will not be back: nobody hears what is emitted."""
+        self._carrier: Carrier | None = carrier
+        self._log = log
+        self._offset = self._asked = self._confirmed = 0
+        self._delta: Delta | None = None
+
+    def emit(self, event: str, *args: object) -> None:
+        """Queues; never waits. Does nothing once the client is gone. Raises `ProtocolError` for what JSON cannot say."""
+        if self.gone:
+            return
+        offset = [] if self._log is None else [str(self._offset + 1)]
+        packets = _packets(socketio.Event(self.namespace, [event, *args, *offset]))
+        self._offset += 1
+        self._delta = None
+        if self._log is not None:
+            self._log.add(Sent(self._offset, packets))
+        self._queue(packets)
+
+    def emit_text(self, event: str, text: str, payload: Payload) -> None:
+        """As `emit(event, payload(text))`; joined to what has not left yet of the same text: emitted by an equal `payload`, and
+        nothing else after it."""
+        if self.gone:
+            return
+        if self._delta is not None and self._delta.is_open_to(event, payload):
+            self._join(self._delta, text)
+            return
+        self._offset += 1
+        delta = self._delta = Delta(self.namespace, event, payload, text, None if self._log is None else self._offset)
+        if self._log is not None:
+            self._log.add(delta)
+        self._queue([delta])
+
+    def _join(self, delta: Delta, text: str) -> None:
+        delta.text += text
+        if self._log is not None and self._log.last is delta:
+            self._log.grow(bytes_of(text))
+        if self._carrier is not None:
+            self._carrier.grew(bytes_of(text))
+
+    def answer(self, ack_id: int, args: tuple[object, ...]) -> None:
+        """An acknowledgement. Not in the log: the client's callback does not outlive its connection."""
+        if self._carrier is not None:
+            self._queue(_packets(socketio.Ack(self.namespace, list(args), ack_id)))
+
+    @property
+    def connected(self) -> bool:
+        return self._carrier is not None
+
+    def asked(self) -> None:
+        """A ping leaves now."""
+        self._asked = self._offset
+
+    def answered(self) -> None:
+        """Its pong is here. Cut back to the ping before: a page that answers this one may not have worked off all it received."""
+        if self._log is not None:
+            self._log.cut_back(self._confirmed)
+            self._confirmed = self._asked
+
+    def missed(self, offset: int) -> Iterable[Entry] | None:
+        """What came after `offset`, to be sent again; None: it cannot be recovered from there."""
+        if self._log is None or not self._confirmed <= offset <= self._offset:
+            return None
+        missed = self._log.after(offset)
+        self._confirmed = self._asked = offset
+        self._delta = None
+        return missed
+
+    def carried_by(self, carrier: Carrier) -> None:
+        """A connection is there (again); whichever was before lets go of it."""
+        before, self._carrier = self._carrier, carrier
+        if before is not None:
+            before.give_up(self)
+
+    def lost(self) -> None:
+        """Its connection is over."""
+        self._carrier = None
+
+    def leave(self) -> None:
+        self._carrier, self.gone = None, True
+        if self._log is not None:
+            self._log.clear()
+
+    def _queue(self, items: Iterable[Item]) -> None:
+        for item in items:
+            if self._carrier is not None:
+                self._carrier.queue(item)
+
+
+def _packets(packet: socketio.Packet) -> list[Packet]:
+    return [Packet(engineio.Type.MESSAGE, data) for data in socketio.encode(packet)]
+
+
+def _offset(entry: Entry) -> int:
+    return entry.offset or 0
+
+
+def _size(entry: Entry) -> int:
+    return size_of(entry) if isinstance(entry, Delta) else sum(map(size_of, entry.packets))

@@ -1,0 +1,126 @@
+"""Clients: every namespace socket there is, those included whose connection was lost and who may be back.
+
+Found by their private id (`pid`), which a client shows to be recovered, and by their user. Lost ones are kept `recovery_s`, and
+no more of them than `sessions_max` or than `recovery_total_max_bytes` of missed events; the longest lost go first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from math import inf
+
+import trio
+
+from ellara.actors.client import Carrier, Client, Entry, Log, Total
+from ellara.actors.timers import Timer, Timers
+from ellara.metrics import CLIENTS_LOST, RECOVERIES
+from ellara.rates import Buckets
+from ellara.settings import Socket
+
+OFFSET_MAX_DIGITS = 15
+
+
+class Clients:
+    """`on_leave`: told of each that is gone for good."""
+
+    def __init__(self, settings: Socket, timers: Timers, on_leave: Callable[[Client], None]) -> None:
+        self._settings = settings
+        self._timers = timers
+        self._on_leave = on_leave
+        self._by_pid: dict[str, Client] = {}
+        self._by_user: defaultdict[str, set[Client]] = defaultdict(set)
+        self._lost: dict[str, float] = {}
+        """pid → when it is given up, by trio's clock; the longest lost first."""
+        self._rates = Buckets(settings.events_per_user_per_s)
+        self._logged = Total()
+        self.timer = Timer()
+
+    def enter(self, namespace: str, user_id: str | None, carrier: Carrier) -> Client:
+        """A fresh one."""
+        log = Log(self._settings.recovery_max_bytes, self._logged) if self._settings.recovery_s else None
+        client = Client(namespace, user_id, carrier, log)
+        if client.pid is not None:
+            self._by_pid[client.pid] = client
+        if user_id is not None:
+            self._by_user[user_id].add(client)
+        return client
+
+    def recover(
+        self, pid: str, offset: str | None, namespace: str, user_id: str | None, carrier: Carrier
+    ) -> tuple[Client, Iterable[Entry]] | None:
+        """The client of this `pid`, with what came after `offset`; None (it has heard nothing): all. `carrier` has it from here on.
+
+        None: it cannot be recovered. Better than the reference: also while its old connection is still thought alive, as after a
+        change of networks, and with nothing heard yet; a pid never serves two connections.
+        """
+        client = self._by_pid.get(pid)
+        if client is None or (client.namespace, client.user_id) != (namespace, user_id):
+            RECOVERIES.labels(outcome="unknown").inc()
+            return None
+        missed = client.missed(0 if offset is None else int(offset)) if offset is None or _is_offset(offset) else None
+        if missed is None:
+            RECOVERIES.labels(outcome="too old").inc()
+            return None
+        self._lost.pop(pid, None)
+        client.carried_by(carrier)
+        RECOVERIES.labels(outcome="recovered").inc()
+        return client, missed
+
+    def lose(self, client: Client) -> None:
+        """Its connection is over; it may be back."""
+        client.lost()
+        if client.pid is None:
+            self.leave(client)
+            return
+        self._lost[client.pid] = trio.current_time() + self._settings.recovery_s
+        while len(self._lost) > self._settings.sessions_max or self._logged.bytes > self._settings.recovery_total_max_bytes:
+            if not self._give_up_longest_lost():
+                break
+        self._set_timer()
+
+    def leave(self, client: Client) -> None:
+        """It is gone for good."""
+        client.leave()
+        if client.pid is not None:
+            del self._by_pid[client.pid]
+            self._lost.pop(client.pid, None)
+        if client.user_id is not None:
+            others = self._by_user[client.user_id]
+            others.discard(client)
+            if not others:
+                del self._by_user[client.user_id]
+        self._on_leave(client)
+
+    def of(self, user_id: str) -> Collection[Client]:
+        """Those of one user, lost ones included."""
+        return self._by_user.get(user_id, ())
+
+    def may_ask(self, client: Client) -> bool:
+        """Counts an event of this client's user. False: there are too many."""
+        return client.user_id is None or self._rates.take(client.user_id, trio.current_time())
+
+    def give_up_lost(self) -> None:
+        """At shutdown: nobody who is not here will be back in this process."""
+        while self._give_up_longest_lost():
+            pass
+        self._set_timer()
+
+    def tick(self, now: float) -> None:
+        while self._lost and next(iter(self._lost.values())) <= now:
+            self._give_up_longest_lost()
+        self._set_timer()
+
+    def _give_up_longest_lost(self) -> bool:
+        pid = next(iter(self._lost), None)
+        if pid is not None:
+            self.leave(self._by_pid[pid])
+        return pid is not None
+
+    def _set_timer(self) -> None:
+        CLIENTS_LOST.set(len(self._lost))
+        self._timers.set(self, next(iter(self._lost.values()), inf))
+
+
+def _is_offset(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= OFFSET_MAX_DIGITS
