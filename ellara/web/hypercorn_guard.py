@@ -2,8 +2,8 @@
 
 Called by `serve` alone, which takes connections itself and hands each to `GuardedConnection`; so nothing of hypercorn is patched
 in place, some of its classes are refined, here and in `hypercorn_streams`. They reach into its private names: `check_version`
-refuses any other release. Deliberately absent: TLS (a proxy's work), HTTP/2 and h2c, permessage-deflate (100 KiB a
-connection), lifespan, access log.
+refuses any other release. Deliberately absent: WebSockets (`run` gives their connections back), TLS (a proxy's work), HTTP/2 and
+h2c, lifespan, access log.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hypercorn.events import Closed, Event, RawData
 from hypercorn.logging import Logger
 from hypercorn.protocol.events import Body, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
@@ -33,10 +33,10 @@ from hypercorn.utils import parse_socket_addr
 
 from ellara.errors import CannotStart
 from ellara.log import get_logger
-from ellara.metrics import CONNECTION_FAULTS
 from ellara.supervision import innermost
 from ellara.web.cors import allow_origin
-from ellara.web.hypercorn_streams import GuardedRequest, GuardedTasks, GuardedWebSocket
+from ellara.web.hypercorn_streams import GuardedRequest, GuardedTasks
+from ellara.web.upgrade import Upgrade
 
 log = get_logger(__name__)
 
@@ -71,27 +71,31 @@ class GuardedConnection(TCPServer):
         context: WorkerContext,
         limits: Limits,
         cors_origins: tuple[str, ...],
+        websocket_path: bytes | None,
         stream: trio.SocketStream,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # as above
         self._limits = limits
         self._cors_origins = cors_origins
+        self._websocket_path = websocket_path
+        self._reader = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._linger_until = inf
 
-    async def run(self) -> None:
-        """Upstream lets all but `OSError` through, so one connection's error ends the server: four inputs are known to do it."""
-        try:
-            await self._converse()
-        except OSError:
-            pass  # the peer left before we knew its address
-        except Exception as error:  # noqa: BLE001 - the HTTP edge; one line, not a trace that anybody outside could fill the log with
-            CONNECTION_FAULTS.inc()
-            log.warning("connection ended by a fault", fault=repr(innermost(error)))
-        finally:
-            await self._close()
+    async def run(self) -> Upgrade | None:  # type: ignore[override]  # None upstream
+        """Converses until the connection is closed, or until a WebSocket is asked for: then the stream is open, and unread.
 
-    async def _converse(self) -> None:
+        Raises whatever upstream lets through: its own server would end with this one connection.
+        """
+        upgrade = None
+        try:
+            upgrade = await self._converse()
+            return upgrade
+        finally:
+            if upgrade is None:
+                await self._close()
+
+    async def _converse(self) -> Upgrade | None:
         sock = self.stream.socket
         client = parse_socket_addr(sock.family, sock.getpeername())
         server = parse_socket_addr(sock.family, sock.getsockname())
@@ -102,10 +106,15 @@ class GuardedConnection(TCPServer):
             )
             self.protocol.body_timeout_s = self._limits.body_s
             self.protocol.cors_origins = self._cors_origins
+            self.protocol.websocket_path = self._websocket_path
             await self.idle_task.restart(tasks, self._idle_timeout)
-            await self._read_data()
+            with self._reader:
+                await self._read_data()
             # upstream leaves the idle timer running, so a connection that the peer closed held its descriptor for keep_alive_s
             await self.idle_task.stop()
+        upgrade = self.protocol.upgrade
+        del self.protocol, self._task_group  # each knows the other: a WebSocket would keep them until the next full collection
+        return upgrade
 
     async def _read_data(self) -> None:
         """As upstream, but a body must arrive in time: upstream's idle limit does not count while a request is open."""
@@ -120,6 +129,8 @@ class GuardedConnection(TCPServer):
                 break
             if self._linger_until == inf:
                 await self.protocol.handle(RawData(bytes(data)))
+            if self.protocol.upgrade:
+                return
             if not data:
                 break
         await self.protocol.handle(Closed())
@@ -130,8 +141,15 @@ class GuardedConnection(TCPServer):
                 await self._write(event.data)
             case Closed() if self.protocol.body_unread:
                 await self._linger()
+            case Closed():
+                await super().protocol_send(event)
+                self._end_reader()
             case _:
                 await super().protocol_send(event)
+
+    def _end_reader(self) -> None:
+        """Upstream has it wait for ever when the connection ends with another request already in its hands."""
+        self._reader.cancel()
 
     async def _linger(self) -> None:
         """Upstream closes while a refused body still comes in; the reset that follows can eat the answer. Reads it off first."""
@@ -157,6 +175,7 @@ class GuardedConnection(TCPServer):
             await trio.aclose_forcefully(self.stream)
             self.protocol.lost = True
             await self.protocol.handle(Closed())
+            self._end_reader()
 
 
 class GuardedHttp1(H11Protocol):
@@ -164,6 +183,9 @@ class GuardedHttp1(H11Protocol):
 
     body_timeout_s = inf
     cors_origins: tuple[str, ...] = ()
+    websocket_path: bytes | None = None
+    upgrade: Upgrade | None = None
+    """What was asked for: nothing more is read."""
     lost = False
     """A write failed."""
     _body_until = inf
@@ -209,24 +231,23 @@ class GuardedHttp1(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         self._body_until = trio.current_time() + self.body_timeout_s
         self._origin = next((value.decode("latin-1") for name, value in request.headers if name == b"origin"), "")
-        headers = list(request.headers)
-        if status := _fault(request):
+        for_websocket = self._asks_for_our_websocket(request)
+        if status := _fault(request) or (_upgrade_fault(request) if for_websocket else None):
             await self._send_error_response(status, head=request.method == b"HEAD")
             await self.send(Closed())
             return
-        kind: type[GuardedRequest] | type[GuardedWebSocket] = GuardedRequest
-        if _asks_for_websocket(request):
-            kind = GuardedWebSocket
-            self.connection = H11WSConnection(self.connection)  # type: ignore[arg-type]  # an h11.Connection until here
-            # unseen, no extension is negotiated: upstream takes permessage-deflate always, and dies of server_max_window_bits=abc
-            headers = [(name, value) for name, value in headers if name != b"sec-websocket-extensions"]
-        self.stream = kind(
+        if for_websocket:
+            early, _ended = self.connection.trailing_data
+            client = self.client[0] if self.client else ""
+            self.upgrade = Upgrade(request.target, list(request.headers), early, client)
+            return
+        self.stream = GuardedRequest(
             self.app, self.config, self.context, self.task_group, self.ssl, self.client, self.server, self.stream_send, STREAM_ID
         )
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=headers,
+                headers=list(request.headers),
                 http_version=request.http_version.decode(),
                 method=request.method.decode("ascii").upper(),
                 raw_path=request.target,
@@ -234,6 +255,12 @@ class GuardedHttp1(H11Protocol):
             )
         )
         self.keep_alive_requests += 1
+
+    def _asks_for_our_websocket(self, request: h11.Request) -> bool:
+        """On another path the wish for a WebSocket is ignored, as RFC 9110, 7.8 allows: the application answers as it likes."""
+        if self.websocket_path is None or request.method != b"GET" or not request.target.startswith(self.websocket_path):
+            return False
+        return b"upgrade" in _tokens(request, b"connection") and b"websocket" in _tokens(request, b"upgrade")
 
     async def _send_error_response(self, status_code: int, *, head: bool = False) -> None:
         body = msgspec.json.encode({"message": HTTPStatus(status_code).phrase})
@@ -259,15 +286,19 @@ def _fault(request: h11.Request) -> HTTPStatus | None:
         return HTTPStatus.BAD_REQUEST  # none of RFC 9112's forms; quart fails on an empty path
     if {b"content-length", b"transfer-encoding"} <= names:
         return HTTPStatus.BAD_REQUEST  # two lengths: behind a proxy that believes the other one, a smuggled request
-    if _asks_for_websocket(request) and names & {b"content-length", b"transfer-encoding"}:
-        return HTTPStatus.BAD_REQUEST  # a body would be read as frames, and h11 refuses the 101
     return None
 
 
-def _asks_for_websocket(request: h11.Request) -> bool:
-    headers = {name: value.decode("latin1").strip().lower() for name, value in request.headers}
-    tokens = [token.strip() for token in headers.get(b"connection", "").split(",")]
-    return request.method == b"GET" and "upgrade" in tokens and headers.get(b"upgrade") == "websocket"
+def _upgrade_fault(request: h11.Request) -> HTTPStatus | None:
+    if request.http_version != b"1.1":
+        return HTTPStatus.BAD_REQUEST  # RFC 6455, 4.2.1
+    if {b"content-length", b"transfer-encoding"} & {name for name, _ in request.headers}:
+        return HTTPStatus.BAD_REQUEST  # a body would be read as frames
+    return None
+
+
+def _tokens(request: h11.Request, header: bytes) -> list[bytes]:
+    return [token.strip().lower() for name, value in request.headers if name == header for token in value.split(b",")]
 
 
 class Log(Logger):

@@ -1,14 +1,17 @@
 """hypercorn under our own nursery: accept, converse, and stop in order.
 
 Called by the daemon. The connections' own code, with its remedies, is in `hypercorn_guard`; which path does what is in `app`.
+A connection that asks for a WebSocket is taken over from hypercorn: whoever serves those gets the bare stream.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Awaitable, Callable
 from functools import partial
 
+import attrs
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -16,12 +19,25 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework
 
 from ellara.errors import CannotStart
+from ellara.log import get_logger
+from ellara.metrics import CONNECTION_FAULTS
 from ellara.settings import Server
+from ellara.supervision import innermost
 from ellara.web.hypercorn_guard import GuardedConnection, Limits, Log, check_version
+from ellara.web.upgrade import Upgrade
+
+log = get_logger(__name__)
 
 BACKLOG = 2_048  # a whole town reconnecting after a restart; the kernel caps it at somaxconn
 REQUESTS_PER_CONNECTION = 1_000_000  # upstream's 1000 loses requests pipelined behind the last
-MESSAGE_MAX_BYTES = 1_000_000
+
+
+@attrs.frozen
+class WebSockets:
+    path: bytes
+    """What the targets of their requests begin with."""
+    serve: Callable[[trio.SocketStream, Upgrade], Awaitable[None]]
+    """Answers the request and converses to the end; the stream is closed behind it."""
 
 
 async def serve_http(
@@ -29,19 +45,21 @@ async def serve_http(
     settings: Server,
     stop: trio.Event,
     *,
-    message_max_bytes: int = MESSAGE_MAX_BYTES,
+    websockets: WebSockets | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until `stop` is set: then accepts no more, lets open requests end within `settings.stop_s`, and cuts what is left.
 
-    Starts with the URL bound (port 0 takes a free one); raises `CannotStart`. A WebSocket message over `message_max_bytes` gets
-    close 1009 (text counts characters). To close WebSockets is the application's work: at the deadline they see the stream end.
+    Starts with the URL bound (port 0 takes a free one); raises `CannotStart`. To end WebSockets in order is the work of who
+    serves them: at the deadline they see the stream closed.
     """
     check_version()
     listeners = await _listen(settings)
-    config, context = _config(settings, message_max_bytes), WorkerContext(None)
+    config, context = _config(settings), WorkerContext(None)
     limits = Limits(settings.write_timeout_s, settings.body_timeout_s)
-    connections = _Connections(partial(GuardedConnection, ASGIWrapper(app), config, context, limits, settings.cors_origins))
+    path = websockets.path if websockets else None
+    converse = partial(GuardedConnection, ASGIWrapper(app), config, context, limits, settings.cors_origins, path)
+    connections = _Connections(converse, websockets)
     async with trio.open_nursery() as nursery:
         try:
             async with trio.open_nursery() as accepting:
@@ -60,18 +78,32 @@ async def serve_http(
 class _Connections:
     """The open ones, so that they can be waited for and cut: a write is shielded, only closing its socket ends it at once."""
 
-    def __init__(self, converse: partial[GuardedConnection]) -> None:
+    def __init__(self, converse: partial[GuardedConnection], websockets: WebSockets | None) -> None:
         self._converse = converse
+        self._websockets = websockets
         self._open: set[trio.SocketStream] = set()
         self._left = trio.Event()
 
     async def take(self, stream: trio.SocketStream) -> None:
+        """One connection to its end; trio closes the stream behind it. Whatever goes wrong on it ends it alone."""
         self._open.add(stream)
         try:
-            await self._converse(stream).run()
+            await self._serve(stream)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the peer left
+        except Exception as error:  # noqa: BLE001 - the HTTP edge; one line, not a trace that anybody outside could fill the log with
+            CONNECTION_FAULTS.inc()
+            log.warning("connection ended by a fault", fault=repr(innermost(error)))
         finally:
             self._open.discard(stream)
             self._left.set()
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        upgrade = await self._converse(stream).run()
+        if upgrade is not None and self._websockets is not None:
+            websocket = self._websockets.serve(stream, upgrade)
+            del upgrade  # a WebSocket lives for days, and needs its request for an instant
+            await websocket
 
     async def none_left(self) -> None:
         while self._open:
@@ -99,12 +131,11 @@ def _url(listener: trio.SocketListener) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _config(settings: Server, message_max_bytes: int) -> Config:
+def _config(settings: Server) -> Config:
     """Of hypercorn's settings, those that its connections read. Its access log copies the environment into each line: off."""
     config = Config()
     config.accesslog, config.errorlog, config.logger_class = None, None, Log
     config.include_server_header = False
     config.keep_alive_timeout = settings.keep_alive_s
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
-    config.websocket_max_message_size = message_max_bytes
     return config

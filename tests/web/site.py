@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -11,7 +9,9 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 
 from ellara.settings import Server
-from ellara.web.serve import serve_http
+from ellara.web.serve import WebSockets, serve_http
+from ellara.web.upgrade import Upgrade
+from tests.web.hostile import request
 
 SETTINGS = Server(port=0, stop_s=0.3, write_timeout_s=0.3, body_timeout_s=0.3, keep_alive_s=1)
 SOON_S = 5.0
@@ -19,17 +19,17 @@ SOON_S = 5.0
 
 @attrs.define
 class Application:
-    """/slow and /deaf wait for `go` and read no body; /flood writes without end; a WebSocket echoes, at /sends it only sends."""
+    """/slow and /deaf wait for `go` and read no body; /flood writes without end. WebSockets: `websocket`."""
 
     go: trio.Event = attrs.field(factory=trio.Event)
     arrived: trio.Event = attrs.field(factory=trio.Event)
     ended: trio.Event = attrs.field(factory=trio.Event)
-    turns: int = 0
+    upgrades: list[Upgrade] = attrs.field(factory=list)
 
     async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        answers: dict[str, Callable[..., Any]] = {"http": self.http, "websocket": self.websocket}
+        assert scope["type"] == "http"
         try:
-            await answers[scope["type"]](scope["path"], receive, send)
+            await self.http(scope["path"], receive, send)
         finally:
             self.ended.set()
 
@@ -56,17 +56,16 @@ class Application:
                 pass
             nursery.cancel_scope.cancel()
 
-    async def websocket(self, path: str, receive: Any, send: Any) -> None:
+    async def websocket(self, stream: trio.SocketStream, upgrade: Upgrade) -> None:
+        """Says 101, then the bytes that it hears, those of the request's segment first; /socket.io/crash is a bug of ours."""
         self.arrived.set()
-        await receive()
-        if path == "/slow":
-            await self.go.wait()
-        await send({"type": "websocket.accept"})
-        while path == "/sends":
-            self.turns += 1
-            await send({"type": "websocket.send", "text": "x" * 10_000})
-        while (message := await receive())["type"] == "websocket.receive":
-            await send({"type": "websocket.send", "text": message["text"]})
+        if upgrade.target.endswith(b"crash"):
+            raise RuntimeError("our own bug")
+        await stream.send_all(b"HTTP/1.1 101 \r\n\r\n" + upgrade.early)
+        self.upgrades.append(upgrade)
+        async for data in stream:
+            await stream.send_all(data)
+        self.ended.set()
 
 
 @attrs.define
@@ -88,23 +87,10 @@ class Site:
 
 
 async def serve(site: Site, *, task_status: trio.TaskStatus[str]) -> None:
-    await serve_http(site.app, SETTINGS, site.stop, message_max_bytes=1_000, task_status=task_status)
+    await serve_http(
+        site.app, SETTINGS, site.stop, websockets=WebSockets(b"/socket.io/", site.app.websocket), task_status=task_status
+    )
     site.stopped.set()
-
-
-def request(path: str = "/", *more: bytes) -> bytes:
-    return b"".join([b"GET %s HTTP/1.1\r\nhost: a\r\n" % path.encode(), *(line + b"\r\n" for line in more), b"\r\n"])
-
-
-def upgrade(path: str = "/", *more: bytes) -> bytes:
-    head = (b"upgrade: websocket", b"connection: Upgrade", b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==")
-    return request(path, *head, b"sec-websocket-version: 13", *more)
-
-
-def frame(payload: bytes, opcode: int = 1) -> bytes:
-    """Final, masked with zeros."""
-    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + struct.pack("!H", len(payload))
-    return bytes([0x80 | opcode]) + size + bytes(4) + payload
 
 
 async def read_until(stream: trio.SocketStream, end: bytes) -> bytes:

@@ -11,7 +11,8 @@ import trio
 from ellara.errors import CannotStart
 from ellara.web import hypercorn_guard
 from ellara.web.serve import serve_http
-from tests.web.site import SETTINGS, SOON_S, Application, Site, read_until, request, upgrade
+from tests.web.hostile import request, upgrade
+from tests.web.site import SETTINGS, SOON_S, Application, Site, read_until
 
 
 async def test_stopping_lets_an_open_request_end(site: Site) -> None:
@@ -37,7 +38,17 @@ async def test_stopping_closes_idle_connections_and_takes_no_more(site: Site) ->
         await site.connect()
 
 
-@pytest.mark.parametrize("data", [request("/slow"), request("/flood"), upgrade("/slow"), upgrade()])
+async def test_stopping_does_not_wait_for_what_was_pipelined_behind_the_last_request(site: Site) -> None:
+    async with await site.connect() as stream:
+        await stream.send_all(request("/slow") + request())
+        await site.app.arrived.wait()
+        site.stop.set()
+        site.app.go.set()
+        with trio.fail_after(SETTINGS.stop_s / 2):
+            await site.stopped.wait()
+
+
+@pytest.mark.parametrize("data", [request("/slow"), request("/flood"), upgrade()])
 async def test_stopping_cuts_what_does_not_end(site: Site, data: bytes) -> None:
     async with await site.connect() as stream:
         await stream.send_all(data)
