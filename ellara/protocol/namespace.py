@@ -92,11 +92,11 @@ class Namespaces:
         self._states[packet.namespace] = State.ASKED
         return Join(packet.namespace, packet.data or {})
 
-    def accept(self, namespace: str, sid: str) -> Connect:
-        """The answer that lets the client in."""
+    def accept(self, namespace: str, sid: str, pid: str | None = None) -> Connect:
+        """The answer that lets the client in; `pid`: what it shows to be recovered."""
         assert self._states[namespace] is State.ASKED
         self._states[namespace] = State.JOINED
-        return Connect(namespace, {"sid": sid})
+        return Connect(namespace, {"sid": sid} if pid is None else {"sid": sid, "pid": pid})
 
     def refuse(self, namespace: str, message: str) -> ConnectError:
         """The answer that keeps it out; it may ask again."""

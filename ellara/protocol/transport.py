@@ -38,7 +38,7 @@ class Signal(Enum):
     POLL_ANSWERED = "it was given something to answer"
     POLL_CUT = "its connection dropped"
     POST = "a POST came"
-    POST_READ = "its body is in, or was refused"
+    POST_READ = "its packets were dispatched, or its body was refused"
     POST_CUT = "its connection dropped in the middle"
     SOCKET = "a WebSocket came"
     SOCKET_CUT = "it closed"
@@ -58,6 +58,7 @@ class Do(Enum):
     SWITCH = "the new WebSocket carries the session from here on"
     RELEASE_POLL = "answer the waiting poll with a noop"
     PING = "send a ping"
+    CONFIRM = "the client has all that was said before the last ping"
 
 
 @attrs.frozen
@@ -137,7 +138,7 @@ class Transport:
 
     def signal(self, signal: Signal, now: float) -> list[Event]:
         if self._overlaps(signal):
-            return [Do.REFUSE_OVERLAP, *(self._end(_ERROR) if self.state in _ON_POLLING else [])]
+            return [Do.REFUSE_OVERLAP, *(self._finish(_ERROR) if self.state in _ON_POLLING else [])]
         before = self.state
         self.state, event = TRANSITIONS.get((before, signal), (before, None))
         self._set_clocks(signal, before, now)
@@ -171,7 +172,7 @@ class Transport:
         if before is not self.state is State.WEBSOCKET and self._pong_due < inf:
             self._pong_due = now + self._limits.ping_timeout_s  # the client holds its pong back until it has switched
         if self.state is State.CLOSED:
-            self._stop()
+            self.end()
 
     def on_probe(self, packet: Packet, now: float) -> list[Event]:
         """From a WebSocket that does not carry the session yet."""
@@ -194,19 +195,20 @@ class Transport:
                 return [Message(packet.data)]
             case Type.PONG if self._pong_due < inf:
                 self._ping_due, self._pong_due = now + self._limits.ping_interval_s, inf
+                return [Do.CONFIRM]
             case Type.PING:
-                return self._end(_ERROR)  # the wrong direction
+                return self._finish(_ERROR)  # the wrong direction
             case Type.CLOSE if self.state is not State.WEBSOCKET:
-                return self._end(Closed("transport close", by_client=True))
+                return self._finish(Closed("transport close", by_client=True))
         return []
 
     def tick(self, now: float) -> list[Event]:
         """What is due by now."""
         events: list[Event] = []
         if self._pong_due <= now:
-            return self._end(Closed("ping timeout"))
+            return self._finish(Closed("ping timeout"))
         if self._close_due <= now:
-            self._stop()
+            self.end()
             return []
         if self._ping_due <= now:
             self._ping_due, self._pong_due, self._pong_extended = inf, now + self._limits.ping_timeout_s, False
@@ -223,15 +225,16 @@ class Transport:
         if self.state in (State.CLOSING, State.CLOSED):
             return []
         waits_for_poll = self.state in _ON_POLLING and not self.poll_waits
-        events = self._end(Closed(reason))
+        events = self._finish(Closed(reason))
         if waits_for_poll:
             self.state, self._close_due = State.CLOSING, now + CLOSE_WAIT_S
         return events
 
-    def _end(self, event: Closed) -> list[Event]:
-        self._stop()
-        return [event]
-
-    def _stop(self) -> None:
+    def end(self) -> None:
+        """Here and now: there is nothing more to say."""
         self.state = State.CLOSED
         self._ping_due = self._pong_due = self._upgrade_due = self._noop_due = self._close_due = inf
+
+    def _finish(self, event: Closed) -> list[Event]:
+        self.end()
+        return [event]

@@ -40,6 +40,12 @@ def test_a_refused_client_may_ask_again() -> None:
     assert namespaces.receive("0") == [Join("/", {})]
 
 
+def test_who_may_come_back_after_a_lost_connection_is_told_by_what() -> None:
+    namespaces = Namespaces(("/",))
+    namespaces.receive("0")
+    assert namespaces.accept("/", "abc", "xyz") == Connect("/", {"sid": "abc", "pid": "xyz"})
+
+
 def test_events_carry_name_arguments_and_id() -> None:
     assert joined("/", "/ws").receive('2/ws,7["a",1,{"b":2}]') == [Received("/ws", "a", [1, {"b": 2}], 7)]
 

@@ -42,7 +42,7 @@ class TestHeartbeat:
         assert transport.tick(24.9) == []
         assert transport.deadline == 25.0
         assert transport.tick(25.0) == [Do.PING]
-        assert transport.receive(PONG, 30.0) == []
+        assert transport.receive(PONG, 30.0) == [Do.CONFIRM]
         assert transport.deadline == 55.0
 
     @pytest.mark.parametrize("transport", [polling(), websocket()], ids=["polling", "websocket"])
@@ -62,6 +62,8 @@ class TestHeartbeat:
         transport = websocket()
         assert transport.receive(PONG, 20.0) == []
         assert transport.deadline == 25.0
+        transport.tick(25.0)
+        assert [transport.receive(PONG, 26.0) for _ in range(2)] == [[Do.CONFIRM], []]
 
     def test_a_ping_from_the_client_ends_the_session(self) -> None:
         assert websocket().receive(PING, 0.0) == [Closed("transport error")]
@@ -85,6 +87,28 @@ class TestPolling:
         transport = polling()
         for signal in (Signal.POLL, Signal.POST, Signal.POST_READ, Signal.POST, Signal.POLL_ANSWERED, Signal.POLL):
             assert transport.signal(signal, 0.0) == []
+
+    def test_a_post_is_open_until_its_packets_were_dispatched_or_its_body_refused(self) -> None:
+        transport = polling()
+        transport.signal(Signal.POST, 0.0)
+        assert transport.receive(TEXT, 0.0) == [Message("x")]
+        assert transport.signal(Signal.POST, 0.0) == [Do.REFUSE_OVERLAP, Closed("transport error")]
+        assert transport.receive(TEXT, 0.0) == []
+
+    @pytest.mark.parametrize("by_client", [True, False])
+    def test_a_session_may_end_amid_its_own_post(self, by_client: bool) -> None:
+        transport = polling()
+        transport.signal(Signal.POST, 0.0)
+        assert len(transport.receive(Packet(Type.CLOSE), 0.0) if by_client else transport.close("parse error", 0.0)) == 1
+        assert transport.receive(TEXT, 0.0) == transport.signal(Signal.POST_READ, 0.0) == []
+        assert transport.state is (State.CLOSED if by_client else State.CLOSING)
+
+    def test_while_the_end_waits_for_a_poll_posts_are_read_and_forgotten(self) -> None:
+        transport = polling()
+        transport.close("parse error", 0.0)
+        for signal in (Signal.POST, Signal.POST_READ, Signal.POST, Signal.POST_CUT):
+            assert transport.signal(signal, 0.0) == []
+        assert transport.state is State.CLOSING
 
     @pytest.mark.parametrize("signal", [Signal.POLL_CUT, Signal.POST_CUT])
     def test_a_dropped_request_ends_the_session(self, signal: Signal) -> None:
