@@ -39,8 +39,8 @@ from ellara.storage.migrate import migrate, pending_migrations
 from ellara.storage.pool import Pool
 from ellara.storage.transactions import find_transactions
 from ellara.supervision import RestartLimit, Run, supervise
-from ellara.web.app import Parts, build
-from ellara.web.serve import serve_http
+from ellara.web.app import SOCKET_PATH, Parts, build
+from ellara.web.serve import WebSockets, serve_http
 from ellara.web.socketio import SocketIO
 
 log = get_logger(__name__)
@@ -100,7 +100,8 @@ async def _serve(settings: Settings, prompt: str, stop: trio.Event, ready: Calla
         streamer = Runs(runs_box, ledger_box, pool, assistant, settings.openai, require_token=settings.socket.require_token)
         answering = await start("runs", streamer.run, runs_box.close)
 
-        sockets = _sockets(settings, nursery, tokens, streamer)
+        sockets = _sockets(settings, tokens, streamer)
+        await start("sessions", sockets.run, _nothing_to_close)
         _after_imports()
         parts = Parts(pool, ledger_box, settler_box, tokens, settings.chain.settle_timeout_s, trio.current_time())
         front = await start("front", *_front(settings, parts, sockets))
@@ -130,13 +131,14 @@ async def _stop(within_s: float, answering: _Part, sockets: SocketIO, others: Se
             await part.stop(within_s)
 
 
-def _sockets(settings: Settings, nursery: trio.Nursery, tokens: Tokens, streamer: Runs) -> SocketIO:
+def _sockets(settings: Settings, tokens: Tokens, streamer: Runs) -> SocketIO:
     return SocketIO(
         settings.socket,
         settings.server.cors_origins,
-        nursery,
+        settings.server.write_timeout_s,
         authenticate=partial(_authenticate, tokens),
         on_event=streamer.on_event,
+        on_excess=streamer.on_excess,
         on_leave=streamer.on_leave,
     )
 
@@ -144,7 +146,12 @@ def _sockets(settings: Settings, nursery: trio.Nursery, tokens: Tokens, streamer
 def _front(settings: Settings, parts: Parts, sockets: SocketIO) -> tuple[Run[str], Callable[[], None]]:
     """How it runs, and how it is asked to take no more."""
     app, closing = build(settings.server, parts, sockets), trio.Event()
-    return partial(serve_http, app, settings.server, closing, message_max_bytes=settings.socket.payload_max_bytes), closing.set
+    websockets = WebSockets(SOCKET_PATH.encode(), sockets.websocket)
+    return partial(serve_http, app, settings.server, closing, websockets=websockets), closing.set
+
+
+def _nothing_to_close() -> None:
+    """The sessions have no mailbox; they are told by `SocketIO.close`, and their timers are needed up to the end."""
 
 
 @attrs.define(eq=False)

@@ -49,7 +49,7 @@ class Clients:
     def recover(
         self, pid: str, offset: str | None, namespace: str, user_id: str | None, carrier: Carrier
     ) -> tuple[Client, Iterable[Entry]] | None:
-        """The client of this `pid`, with what came after `offset`; None (it has heard nothing): all. `carrier` has it from here on.
+        """The client of this `pid`, from here on `carrier`'s, with what came after `offset`; None (it has heard nothing): all.
 
         None: it cannot be recovered. Better than the reference: also while its old connection is still thought alive, as after a
         change of networks, and with nothing heard yet; a pid never serves two connections.
@@ -106,7 +106,8 @@ class Clients:
             pass
         self._set_timer()
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
+        now = trio.current_time()
         while self._lost and next(iter(self._lost.values())) <= now:
             self._give_up_longest_lost()
         self._set_timer()

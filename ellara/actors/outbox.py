@@ -62,7 +62,7 @@ class Outbox:
     Full once `max_bytes` wait; what a taker holds no longer counts. It means that the reader is too slow: the owner drops it.
     """
 
-    __slots__ = ("_bytes", "_closed", "_items", "_max_bytes", "_wake")
+    __slots__ = ("_bytes", "_closed", "_items", "_max_bytes", "_wake", "abandoned")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -70,6 +70,8 @@ class Outbox:
         self._bytes = 0
         self._closed = False
         self._wake: Callable[[], None] | None = None
+        self.abandoned = False
+        """The reader is to be told nothing more, not even that it is over."""
 
     def put(self, item: Item) -> bool:
         """False when full; below the bound one of any size fits. Once closed, it lets go of what comes."""
@@ -113,16 +115,17 @@ class Outbox:
         self._closed = True
         self._call()
 
-    def discard(self) -> None:
-        """Closes, and lets go of what is queued."""
-        self._items = []
+    def abandon(self) -> None:
+        """Closes, and lets go of what is queued: nobody will read it."""
+        self._items, self.abandoned = [], True
         self.close()
 
     def move_to(self, other: Outbox) -> None:
         """At the switch of transports: what was queued leaves over the new one, and this one is closed."""
         for item in self._items:
             other.put(item)
-        self.discard()
+        self._items = []
+        self.close()
 
     def __len__(self) -> int:
         return len(self._items)

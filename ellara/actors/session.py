@@ -1,68 +1,52 @@
-"""One Socket.IO connection, whichever transport carries it: its protocol state, its outbox, its namespace sockets' identities.
+"""One Socket.IO connection, whichever transport carries it: its protocol state, its outbox, the clients it carries.
 
-The shell (web/socketio.py) tells it what came in and takes from the outbox what is to go out; the rest of Ellara sees a `Client`
-for each namespace socket. A malformed packet, a crash or a full outbox ends this connection and no other. Absent: bytes, HTTP,
-and any memory of a connection that is over.
+The shell (web/socketio.py, web/websocket.py) calls it with what came in and takes from its outboxes what is to go out; the rest
+of Ellara sees a `Client` for each namespace socket. Each call is one turn: it runs to its end without waiting, so turns never
+mix, and a session needs no task of its own: ten thousand of them are idle nearly all the time. Its deadlines are kept by
+`Timers`. A malformed packet, a crash or a full outbox ends this connection and no other. Absent: bytes, HTTP, sockets.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import inf
 from typing import TypeAlias
 
 import attrs
 import trio
 
-from ellara.actors.outbox import Outbox
-from ellara.errors import Conflict, EllaraError, NotFound, ProtocolError
+from ellara.actors.client import Client, Entry
+from ellara.actors.clients import Clients
+from ellara.actors.outbox import Delta, Item, Outbox
+from ellara.actors.timers import Timer, Timers
+from ellara.errors import Conflict, EllaraError, ProtocolError
 from ellara.log import get_logger
-from ellara.mailbox import Answer, Call
-from ellara.metrics import SESSIONS, SESSIONS_DROPPED
+from ellara.metrics import ACTOR_CRASHES, EVENTS_REFUSED, SESSIONS, SESSIONS_DROPPED
 from ellara.protocol import engineio, socketio
 from ellara.protocol.engineio import Packet
 from ellara.protocol.namespace import Join, Left, Namespaces, NoSuchNamespace, Received
 from ellara.protocol.transport import Closed, Do, Event, Limits, Message, Signal, State, Transport
+from ellara.rates import Bucket
 from ellara.settings import Socket
 
 log = get_logger(__name__)
 
-INBOX_SIZE = 16
-"""Messages of the shell; full means that the shell reads no more from the client."""
-
 PACKETS_PER_TURN = 100
 """Of one POST, between two turns of the loop: others are served while a body of many thousand packets is worked through."""
-
-
-class Client:
-    """One namespace socket, as the rest of Ellara sees it. `user_id` None: it showed no token."""
-
-    def __init__(self, namespace: str, user_id: str | None, send: Callable[[socketio.Packet], None]) -> None:
-        self.id = secrets.token_urlsafe(15)
-        self.user_id = user_id
-        self.connected = True
-        self._namespace = namespace
-        self._send = send
-
-    def emit(self, event: str, *args: object) -> None:
-        """Queues; never waits. Does nothing once the client has left. Raises `ProtocolError` for what JSON cannot say."""
-        if self.connected:
-            self._send(socketio.Event(self._namespace, [event, *args]))
-
-    def answer(self, ack_id: int, args: tuple[object, ...]) -> None:
-        if self.connected:
-            self._send(socketio.Ack(self._namespace, list(args), ack_id))
-
 
 Ack: TypeAlias = Callable[..., None]
 """Answers the client's acknowledgement callback; only the first call counts."""
 
 OnEvent: TypeAlias = Callable[[Client, str, list[object], Ack | None], None]
-"""Called in the session's task for every event; must not block."""
+"""Called in the session's turn for every event; must not block."""
 
 OnLeave: TypeAlias = Callable[[Client], None]
-"""The namespace socket is gone for good; must not block, must not raise."""
+"""The client is gone for good; must not block, must not raise."""
+
+OnExcess: TypeAlias = Callable[[Client, Ack | None], None]
+"""An event came too fast and is not dispatched: tell the client."""
 
 Authenticate: TypeAlias = Callable[[Mapping[str, object]], str | None]
 """The handshake's auth → user id, or None without a token. Refuses with an `EllaraError`, whose text the client reads."""
@@ -74,184 +58,198 @@ class Application:
 
     authenticate: Authenticate
     on_event: OnEvent
-    on_leave: OnLeave
-
-
-@attrs.define(eq=False)
-class Poll(Call[Outbox]):
-    """A GET came. Answered with what to take from; `Conflict` on a WebSocket session, `ProtocolError` beside another GET."""
-
-
-@attrs.define(eq=False)
-class Post(Call[None]):
-    """A POST came, its body is still to be read. Refused like `Poll`."""
-
-
-@attrs.define(eq=False)
-class Posted(Call[None]):
-    """The body of the admitted POST; answered once its packets were dispatched."""
-
-    body: str
+    on_excess: OnExcess
 
 
 @attrs.frozen
-class Happened:
-    """POLL_ANSWERED, POLL_CUT, POST_READ, POST_CUT or GARBAGE."""
+class Hub:
+    """What all sessions share. `on_end` is told once of each whose connection is over."""
 
-    signal: Signal
+    settings: Socket
+    application: Application
+    clients: Clients
+    timers: Timers
+    on_end: Callable[[Session], None]
+    limits: Limits = attrs.field(init=False)
 
-
-@attrs.frozen(eq=False)
-class SocketCame:
-    """A WebSocket for a session that polls; `line` is what will go out on it."""
-
-    line: Outbox
-
-
-@attrs.frozen(eq=False)
-class Frame:
-    line: Outbox
-    data: str | bytes
-
-
-@attrs.frozen(eq=False)
-class SocketWent:
-    line: Outbox
-
-
-@attrs.frozen
-class Stop:
-    """End the connection at its transport; the client comes back by itself."""
-
-    reason: str
-
-
-Told: TypeAlias = Poll | Post | Posted | Happened | SocketCame | Frame | SocketWent | Stop
+    @limits.default
+    def _limits(self) -> Limits:
+        return Limits(
+            ping_interval_s=self.settings.ping_interval_s,
+            ping_timeout_s=self.settings.ping_timeout_s,
+            upgrade_timeout_s=self.settings.upgrade_timeout_s,
+            payload_max_bytes=self.settings.payload_max_bytes,
+        )
 
 
 class Session:
-    """The actor of one connection. Its first transport takes from `outbox`, as it is before `run`."""
+    """`outbox` is what its first transport takes from."""
 
-    def __init__(self, settings: Socket, application: Application, *, websocket: bool) -> None:
+    __slots__ = (
+        "_here",
+        "_hub",
+        "_join_by",
+        "_namespaces",
+        "_over",
+        "_probe",
+        "_rate",
+        "_recoverable",
+        "_transport",
+        "address",
+        "outbox",
+        "sid",
+        "timer",
+    )
+
+    def __init__(self, hub: Hub, address: str, *, websocket: bool) -> None:
+        now = trio.current_time()
         self.sid = secrets.token_urlsafe(15)
-        self.outbox = Outbox(settings.outbox_max_bytes)
-        limits = Limits(
-            ping_interval_s=settings.ping_interval_s,
-            ping_timeout_s=settings.ping_timeout_s,
-            upgrade_timeout_s=settings.upgrade_timeout_s,
-            payload_max_bytes=settings.payload_max_bytes,
-        )
-        self._application = application
-        self._transport = Transport(limits, trio.current_time(), websocket=websocket)
-        self._namespaces = Namespaces(settings.namespaces)
-        self._clients: dict[str, Client] = {}
+        self.address = address
+        """Whom it counts for: the client's network address."""
+        self.outbox = Outbox(hub.settings.outbox_max_bytes)
+        self.timer = Timer()
+        self._hub = hub
+        self._transport = Transport(hub.limits, now, websocket=websocket)
+        self._namespaces = Namespaces(hub.settings.namespaces)
+        self._here: dict[str, Client] = {}
+        """By namespace."""
         self._probe: Outbox | None = None
-        self._join_by = trio.current_time() + settings.connect_timeout_s
-        self._life = trio.CancelScope()
-        self._send, self._inbox = trio.open_memory_channel[Told](INBOX_SIZE)
-        self._queue(self._transport.open_packet(self.sid))
-
-    async def tell(self, message: Told) -> None:
-        """Waits for room. Raises `NotFound` once the session is over."""
-        try:
-            await self._send.send(message)
-        except trio.BrokenResourceError:
-            raise NotFound("Session ID unknown") from None
-
-    def cut(self) -> None:
-        """Ends it here and now: the deadline behind `Stop`."""
-        self._life.cancel()
-
-    async def run(self) -> None:
-        """Until the connection is over."""
+        self._join_by = now + hub.settings.connect_timeout_s
+        self._rate = Bucket(hub.settings.events_per_s, now)
+        self._over = False
+        self._recoverable = True
+        """False once it said what is no Engine.IO: as in the reference its clients are not waited for."""
         SESSIONS.inc()
-        try:
-            with self._life:
-                while self._transport.state is not State.CLOSED:
-                    await self._turn()
-        finally:
-            SESSIONS.dec()
-            self._clean_up()
+        with self._turn():
+            self.queue(self._transport.open_packet(self.sid))
 
-    async def _turn(self) -> None:
-        message = None
-        with trio.move_on_at(min(self._transport.deadline, self._join_by)):
-            message = await self._inbox.receive()
-        try:
-            if message is not None:
-                await self._hear(message)
-            self._carry_out(self._transport.tick(trio.current_time()))
-            if self._join_by <= trio.current_time():
+    # What the shell calls.
+
+    def poll(self) -> Outbox:
+        """A GET came. What to take from. Raises `Conflict` on a WebSocket session, `ProtocolError` beside another GET."""
+        self._admit(Signal.POLL)
+        return self.outbox
+
+    def post(self) -> None:
+        """A POST came, its body is still to be read. Raises as `poll`."""
+        self._admit(Signal.POST)
+
+    async def posted(self, body: str) -> None:
+        """The body of the admitted POST: its packets are dispatched."""
+        for number, packet in enumerate(engineio.split_payload(body), start=1):
+            with self._turn():
+                self._hear_packet(packet)
+            if number % PACKETS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+        self.happened(Signal.POST_READ)
+
+    def happened(self, signal: Signal) -> None:
+        """POLL_ANSWERED, POLL_CUT, POST_READ, POST_CUT or GARBAGE."""
+        with self._turn():
+            self._signal(signal)
+
+    def socket_came(self, line: Outbox) -> None:
+        """A WebSocket for a session that polls; `line` is what will go out on it."""
+        with self._turn():
+            if Do.REFUSE_SOCKET in self._transport.signal(Signal.SOCKET, trio.current_time()):
+                line.close()
+            else:
+                self._probe = line
+
+    def frame(self, line: Outbox, data: str | bytes) -> None:
+        """One WebSocket message, from the other end of `line`."""
+        with self._turn():
+            if line is self.outbox:
+                self._hear_packet(data)
+            elif line is self._probe:
+                self._hear_probe(data)
+
+    def socket_went(self, line: Outbox) -> None:
+        with self._turn():
+            if line in (self.outbox, self._probe):
+                self._signal(Signal.SOCKET_CUT)
+
+    def stop(self, reason: str) -> None:
+        """Ends the connection at its transport; the client comes back by itself."""
+        with self._turn():
+            self._close(reason)
+
+    def drop(self, reason: str) -> None:
+        """Ends it here and now, and says nothing to a client that does not read."""
+        SESSIONS_DROPPED.labels(reason=reason).inc()
+        self.outbox.abandon()
+        self._finish()
+
+    def tick(self) -> None:
+        with self._turn():
+            now = trio.current_time()
+            self._carry_out(self._transport.tick(now))
+            if self._join_by <= now:
                 self._close("connect timeout")
+
+    # What its clients call.
+
+    def queue(self, item: Item) -> None:
+        if not self.outbox.put(item):
+            self.drop("outbox full")
+
+    def grew(self, by_bytes: int) -> None:
+        if not self.outbox.grow(by_bytes):
+            self.drop("outbox full")
+
+    def give_up(self, client: Client) -> None:
+        """It came back on another connection: this one was dead, and nobody had noticed yet."""
+        del self._here[client.namespace]
+        self.stop("replaced")
+
+    # One turn.
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The loop of all sessions: whatever goes wrong in a turn ends its own session."""
+        try:
+            yield
         except ProtocolError as error:
             log.debug("malformed packet", error=error.message)
             self._close("parse error")
+        except Exception:
+            ACTOR_CRASHES.labels(actor="session").inc()
+            log.exception("session crashed")
+            self._close("crash")
+        finally:
+            if self._transport.state is State.CLOSED:
+                self._finish()
+            else:
+                self._hub.timers.set(self, min(self._transport.deadline, self._join_by))
 
-    async def _hear(self, message: Told) -> None:
-        match message:
-            case Frame():
-                self._hear_frame(message)
-            case Poll():
-                self._admit(message, Signal.POLL, self.outbox)
-            case Post():
-                self._admit(message, Signal.POST, None)
-            case Posted():
-                await self._hear_post(message)
-            case Happened():
-                self._signal(message.signal)
-            case SocketCame():
-                self._hear_socket(message.line)
-            case SocketWent() if message.line in (self.outbox, self._probe):
-                self._signal(Signal.SOCKET_CUT)
-            case Stop():
-                self._close(message.reason)
+    def _admit(self, signal: Signal) -> None:
+        events: list[Event] = []
+        with self._turn():
+            events = self._transport.signal(signal, trio.current_time())
+            self._carry_out(events)
+        if Do.REFUSE in events:
+            raise Conflict("Bad request")
+        if Do.REFUSE_OVERLAP in events:
+            raise ProtocolError("One GET and one POST at a time")
 
-    def _hear_frame(self, frame: Frame) -> None:
-        if frame.line is self.outbox:
-            self._hear_packet(frame.data)
-        elif frame.line is self._probe:
-            try:
-                self._carry_out(self._transport.on_probe(engineio.decode_frame(frame.data), trio.current_time()))
-            except ProtocolError:
-                self._signal(Signal.ODD_FRAME)
+    def _signal(self, signal: Signal) -> None:
+        self._carry_out(self._transport.signal(signal, trio.current_time()))
 
     def _hear_packet(self, data: str | bytes) -> None:
         try:
             packet = engineio.decode_frame(data)
         except ProtocolError as error:
             log.debug("malformed packet", error=error.message)
+            self._recoverable = False
             self._signal(Signal.GARBAGE)
         else:
             self._carry_out(self._transport.receive(packet, trio.current_time()))
 
-    def _admit(self, call: Call[Answer], signal: Signal, answer: Answer) -> None:
-        events = self._transport.signal(signal, trio.current_time())
-        if Do.REFUSE in events:
-            call.refuse(Conflict("Bad request"))
-        elif Do.REFUSE_OVERLAP in events:
-            call.refuse(ProtocolError("One GET and one POST at a time"))
-        else:
-            call.answer(answer)
-        self._carry_out(events)
-
-    async def _hear_post(self, post: Posted) -> None:
-        self._signal(Signal.POST_READ)
+    def _hear_probe(self, data: str | bytes) -> None:
         try:
-            for number, packet in enumerate(engineio.split_payload(post.body), start=1):
-                self._hear_packet(packet)
-                if number % PACKETS_PER_TURN == 0:
-                    await trio.lowlevel.checkpoint()
-        finally:
-            post.answer(None)
-
-    def _hear_socket(self, line: Outbox) -> None:
-        if Do.REFUSE_SOCKET in self._transport.signal(Signal.SOCKET, trio.current_time()):
-            line.close()
-        else:
-            self._probe = line
-
-    def _signal(self, signal: Signal) -> None:
-        self._carry_out(self._transport.signal(signal, trio.current_time()))
+            self._carry_out(self._transport.on_probe(engineio.decode_frame(data), trio.current_time()))
+        except ProtocolError:
+            self._signal(Signal.ODD_FRAME)
 
     def _carry_out(self, events: list[Event]) -> None:
         for event in events:
@@ -261,58 +259,82 @@ class Session:
                 case Closed():
                     self._end(event)
                 case Do.PING:
-                    self._queue(engineio.PING)
+                    self._ping()
+                case Do.CONFIRM:
+                    for client in self._here.values():
+                        client.answered()
                 case Do.RELEASE_POLL:
-                    self._queue(engineio.NOOP)
-                case Do.ANSWER_PROBE if self._probe is not None:
-                    self._probe.put(engineio.PROBE_ANSWER)
-                case Do.END_PROBE if self._probe is not None:
-                    self._probe.close()
-                    self._probe = None
-                case Do.SWITCH if self._probe is not None:
-                    self.outbox.move_to(self._probe)
-                    self.outbox, self._probe = self._probe, None
+                    self.queue(engineio.NOOP)
+                case Do.ANSWER_PROBE | Do.END_PROBE | Do.SWITCH:
+                    self._go_on_with_probe(event)
+
+    def _go_on_with_probe(self, event: Do) -> None:
+        line = self._probe
+        if line is None:
+            return
+        if event is Do.ANSWER_PROBE:
+            line.put(engineio.PROBE_ANSWER)
+            return
+        self._probe = None
+        if event is Do.END_PROBE:
+            line.close()
+        else:
+            self.outbox.move_to(line)
+            self.outbox = line
+
+    def _ping(self) -> None:
+        for client in self._here.values():
+            client.asked()
+        self.queue(engineio.PING)
 
     def _hear_message(self, data: str | bytes) -> None:
         for event in self._namespaces.receive(data):
             match event:
                 case Received():
-                    client = self._clients[event.namespace]
-                    self._application.on_event(client, event.name, event.args, _ack(client, event.ack_id))
+                    self._dispatch(event, self._here[event.namespace])
                 case Join():
                     self._let_in(event)
                 case NoSuchNamespace():
                     self._say(self._namespaces.refuse(event.namespace, "Invalid namespace"))
                 case Left():
-                    self._leave(event.namespace)
+                    self._hub.clients.leave(self._here.pop(event.namespace))
+
+    def _dispatch(self, event: Received, client: Client) -> None:
+        ack = _ack(client, event.ack_id)
+        if self._rate.take(trio.current_time()) and self._hub.clients.may_ask(client):
+            self._hub.application.on_event(client, event.name, event.args, ack)
+            return
+        EVENTS_REFUSED.labels(reason="too fast").inc()
+        self._hub.application.on_excess(client, ack)
+        if self._rate.in_debt:
+            self._close("too many events")
 
     def _let_in(self, join: Join) -> None:
         try:
-            user_id = self._application.authenticate(join.auth)
+            user_id = self._hub.application.authenticate(join.auth)
         except EllaraError as error:
             self._say(self._namespaces.refuse(join.namespace, error.message))
             return
-        client = self._clients[join.namespace] = Client(join.namespace, user_id, self._say)
         self._join_by = inf
-        self._say(self._namespaces.accept(join.namespace, client.id))
+        client, missed = self._recover(join, user_id) or (self._hub.clients.enter(join.namespace, user_id, self), ())
+        self._here[join.namespace] = client
+        for entry in missed:  # before the reply, as the reference: the client holds them back until it has that
+            for item in [entry] if isinstance(entry, Delta) else entry.packets:
+                self.queue(item)
+        self._say(self._namespaces.accept(join.namespace, client.id, client.pid))
 
-    def _leave(self, namespace: str) -> None:
-        client = self._clients.pop(namespace)
-        client.connected = False
-        self._application.on_leave(client)
+    def _recover(self, join: Join, user_id: str | None) -> tuple[Client, Iterable[Entry]] | None:
+        match join.auth:
+            case {"pid": str() as pid, "offset": str() as offset}:
+                return self._hub.clients.recover(pid, offset, join.namespace, user_id, self)
+            case {"pid": str() as pid} if "offset" not in join.auth:
+                return self._hub.clients.recover(pid, None, join.namespace, user_id, self)
+            case _:
+                return None
 
     def _say(self, packet: socketio.Packet) -> None:
         for data in socketio.encode(packet):
-            self._queue(Packet(engineio.Type.MESSAGE, data))
-
-    def _queue(self, packet: Packet) -> None:
-        if not self.outbox.put(packet):
-            log.warning("slow reader dropped", packets=len(self.outbox))
-            SESSIONS_DROPPED.labels(reason="outbox full").inc()
-            for client in self._clients.values():
-                client.connected = False
-            self.outbox.discard()
-            self._life.cancel()  # whoever emitted is not made to wait; `run` tells of the leaving
+            self.queue(Packet(engineio.Type.MESSAGE, data))
 
     def _close(self, reason: str) -> None:
         self._carry_out(self._transport.close(reason, trio.current_time()))
@@ -329,26 +351,22 @@ class Session:
         self._hang_up()
 
     def _hang_up(self) -> None:
-        for namespace in list(self._clients):
-            self._leave(namespace)
+        here, self._here = self._here, {}
+        for client in here.values():
+            (self._hub.clients.lose if self._recoverable else self._hub.clients.leave)(client)
         for line in (self.outbox, self._probe):
             if line is not None:
                 line.close()
 
-    def _clean_up(self) -> None:
-        """Nobody may wait for ever on a session that is over, however it ended."""
-        self._hang_up()
-        while True:
-            try:
-                message = self._inbox.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
-            match message:
-                case Poll() | Post() | Posted():
-                    message.refuse(NotFound("Session ID unknown"))
-                case SocketCame():
-                    message.line.close()
-        self._inbox.close()
+    def _finish(self) -> None:
+        """The connection is over, however it ended."""
+        if not self._over:
+            self._over = True
+            self._transport.end()
+            self._hang_up()
+            self._hub.timers.set(self, inf)
+            SESSIONS.dec()
+            self._hub.on_end(self)
 
 
 def _ack(client: Client, ack_id: int | None) -> Ack | None:

@@ -23,8 +23,8 @@ TOLD_PER_TURN = 50
 class Timed(Protocol):
     timer: Timer
 
-    def tick(self, now: float) -> None:
-        """Its time has come, by trio's clock. Must not raise."""
+    def tick(self) -> None:
+        """Its time has come. Must not raise."""
 
 
 @attrs.define(eq=False)
@@ -73,7 +73,7 @@ class Timers:
                 if timed.timer.due > now:
                     self._push(timed)
                     continue
-                timed.tick(now)
+                timed.tick()
                 told += 1
             if told % TOLD_PER_TURN == TOLD_PER_TURN - 1:
                 told += 1

@@ -9,7 +9,6 @@ from collections.abc import Container, Mapping
 from urllib.parse import parse_qsl
 
 import attrs
-from hypercorn.typing import HTTPScope, WebsocketScope
 
 from ellara.web.cors import Headers, allow_origin
 
@@ -34,9 +33,8 @@ class Request:
     cors_origins: tuple[str, ...]
 
     @classmethod
-    def of(cls, scope: HTTPScope | WebsocketScope, cors_origins: tuple[str, ...]) -> Request:
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        return cls(scope["method"] if scope["type"] == "http" else "GET", query, dict(scope["headers"]), cors_origins)
+    def of(cls, method: str, query: bytes, headers: Headers, cors_origins: tuple[str, ...]) -> Request:
+        return cls(method, dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)), dict(headers), cors_origins)
 
     @property
     def sid(self) -> str:

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import h11
@@ -13,14 +14,15 @@ import trio
 from prometheus_client import REGISTRY
 from trio_websocket import WebSocketConnection, open_websocket_url
 
-from ellara.actors.session import Ack, Client
+from ellara.actors.client import Client
+from ellara.actors.session import Ack
 from ellara.settings import Server, Socket
-from ellara.web.serve import serve_http
+from ellara.web.serve import WebSockets, serve_http
 from ellara.web.socketio import SocketIO
 
 POLLING, WEBSOCKET = "EIO=4&transport=polling", "EIO=4&transport=websocket"
 SOON_S = 5.0
-SETTINGS = Socket()
+SETTINGS = Socket(recovery_s=0)  # events without offsets: what comes back is what was said
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 )
@@ -113,20 +115,24 @@ async def serving(settings: Socket = SETTINGS, origins: tuple[str, ...] = ("*",)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         peer: Peer
+        server = Server(port=0, stop_s=0.5, write_timeout_s=1.0)
         socketio = SocketIO(
             settings,
             origins,
-            nursery,
+            server.write_timeout_s,
             authenticate=lambda auth: None,
             on_event=lambda *args: peer.on_event(*args),
+            on_excess=lambda client, ack: client.emit("too fast"),
             on_leave=lambda client: peer.on_leave(client),
         )
-        server = Server(port=0, stop_s=0.5, write_timeout_s=1.0)
-        url = await nursery.start(serve_http, socketio, server, stop)
+        await nursery.start(socketio.run)
+        websockets = WebSockets(b"/socket.io/", socketio.websocket)
+        url = await nursery.start(partial(serve_http, socketio, server, stop, websockets=websockets))
         peer = Peer(int(url.rpartition(":")[2]), socketio)
         yield peer
         await socketio.close(deadline_s=0.2)
         stop.set()
+        nursery.cancel_scope.cancel()
 
 
 def dropped(reason: str) -> float:

@@ -70,7 +70,7 @@ class TestHandshake:
         assert "sec-websocket-extensions" not in said
 
     async def test_past_the_last_place_newcomers_are_sent_away_and_who_is_in_goes_on(self) -> None:
-        async with serving(Socket(sessions_max=1)) as peer:
+        async with serving(Socket(recovery_s=0, sessions_max=1)) as peer:
             query = await peer.handshake()
             assert (await peer.ask(POLLING)).status == 503
             async with await peer.raw(f"GET /socket.io/?{WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{UPGRADE}") as stream:
@@ -142,7 +142,7 @@ class TestPolling:
         assert (await peer.ask(query)).code == 1
 
     async def test_an_answer_to_a_poll_that_does_not_arrive_closes_the_session(self) -> None:
-        async with serving(Socket(payload_max_bytes=20_000_000, outbox_max_bytes=20_000_000)) as peer:
+        async with serving(Socket(recovery_s=0, payload_max_bytes=20_000_000, outbox_max_bytes=20_000_000)) as peer:
             query = await peer.handshake()
             await peer.ask(query, "POST", b'42["x","%s"]' % (b"x" * 15_000_000))  # more than the sockets' buffers hold
             async with await peer.raw(f"GET /socket.io/?{query} HTTP/1.1\r\nHost: x\r\n") as stream:
@@ -163,7 +163,7 @@ class TestPolling:
         assert (await peer.ask(query)).code == 1
 
     async def test_a_body_of_max_payload_is_taken_and_one_byte_more_is_not(self) -> None:
-        async with serving(Socket(payload_max_bytes=1_000)) as peer:
+        async with serving(Socket(recovery_s=0, payload_max_bytes=1_000)) as peer:
             query = await peer.handshake()
             assert (await peer.ask(query, "POST", b'42["x","' + b"x" * 990 + b'"]')).status == 200
             answer = await peer.ask(query, "POST", b'42["x","' + b"x" * 991 + b'"]')

@@ -48,7 +48,7 @@ class TestWebSocket:
 
     @pytest.mark.parametrize("letter", ["x", "é"])
     async def test_a_message_over_max_payload_closes_with_1009(self, letter: str) -> None:
-        async with serving(Socket(payload_max_bytes=1_000)) as peer, peer.websocket() as ws:
+        async with serving(Socket(recovery_s=0, payload_max_bytes=1_000)) as peer, peer.websocket() as ws:
             await peer.join(ws)
             await ws.send_message(f'42["x","{letter * (1_001 // len(letter.encode()))}"]')
             with pytest.raises(ConnectionClosed) as closed:
@@ -77,7 +77,7 @@ class TestWebSocket:
             assert str(await ws.get_message()).startswith("40")
 
     async def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(self) -> None:
-        async with serving(Socket(outbox_max_bytes=100_000)) as peer, peer.websocket() as good:
+        async with serving(Socket(recovery_s=0, outbox_max_bytes=100_000)) as peer, peer.websocket() as good:
             await peer.join(good)
             before = dropped("outbox full")
             async with await peer.raw(f"GET /socket.io/?{WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{UPGRADE}") as deaf:
@@ -120,7 +120,7 @@ class TestUpgrade:
         assert (await peer.ask(query)).body == '42["still"]'
 
     async def test_a_probe_that_takes_too_long_is_closed_and_polling_goes_on(self) -> None:
-        async with serving(Socket(upgrade_timeout_s=0.05)) as peer:
+        async with serving(Socket(recovery_s=0, upgrade_timeout_s=0.05)) as peer:
             query = await peer.handshake()
             async with peer.websocket(query.replace("polling", "websocket")) as ws:
                 with pytest.raises(ConnectionClosed):

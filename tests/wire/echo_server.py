@@ -10,13 +10,14 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 import trio
 
 from ellara.actors.session import Ack, Client
 from ellara.errors import TokenRejected
 from ellara.settings import Server, Socket
-from ellara.web.serve import serve_http
+from ellara.web.serve import WebSockets, serve_http
 from ellara.web.socketio import SocketIO
 
 
@@ -32,7 +33,7 @@ def on_leave(client: Client) -> None:
 
 
 async def main(port: int, ping_interval_s: float) -> None:
-    settings, stop = Socket(ping_interval_s=ping_interval_s), trio.Event()
+    settings, stop = Socket(ping_interval_s=ping_interval_s, recovery_s=0), trio.Event()  # what comes back is what was said
     async with trio.open_nursery() as nursery:
 
         async def wait(client: Client, seconds: float) -> None:
@@ -53,12 +54,24 @@ async def main(port: int, ping_interval_s: float) -> None:
                 case _:
                     client.emit(event, *args)
 
-        socketio = SocketIO(settings, ("*",), nursery, authenticate=authenticate, on_event=on_event, on_leave=on_leave)
-        print(await nursery.start(serve_http, socketio, Server(port=port, stop_s=1.0), stop), flush=True)
+        server = Server(port=port, stop_s=1.0)
+        socketio = SocketIO(
+            settings,
+            ("*",),
+            server.write_timeout_s,
+            authenticate=authenticate,
+            on_event=on_event,
+            on_excess=lambda client, ack: client.emit("too fast"),
+            on_leave=on_leave,
+        )
+        await nursery.start(socketio.run)
+        websockets = WebSockets(b"/socket.io/", socketio.websocket)
+        print(await nursery.start(partial(serve_http, socketio, server, stop, websockets=websockets)), flush=True)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             await anext(signals)
         await socketio.close()
         stop.set()
+        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

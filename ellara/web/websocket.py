@@ -1,0 +1,297 @@
+"""WebSockets of Socket.IO, on connections taken over from the HTTP server: bytes in, frames out.
+
+wsproto speaks the protocol; what is here moves bytes and keeps time. A `Line` is one WebSocket, read by the task of its
+connection. It is written by the `Flusher`: once a turn of the loop, for all lines that have something to send, with one system
+call each; only a line whose peer does not keep up gets a task for a while. So an idle line is one waiting task, and frames that
+wait together leave together. Absent: what the frames mean, HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+from math import inf
+
+import attrs
+import trio
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import CloseReason
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from ellara.actors.outbox import Outbox, bytes_of
+from ellara.actors.session import Session
+from ellara.actors.timers import Timer, Timers
+from ellara.errors import ProtocolError
+from ellara.mailbox import Bell
+from ellara.metrics import SESSIONS_DROPPED
+from ellara.protocol import engineio
+from ellara.web.cors import Headers
+
+READ_BYTES = 16_384
+"""At once: bounds what one peer can make of a turn, compressed frames included (a thousandfold at most)."""
+
+MESSAGES_PER_TURN = 100
+"""Of one read, between two turns of the loop."""
+
+CLOSE_WAIT_S = 5.0
+"""For the client's own close frame; closing TCP under its last frames could eat ours."""
+
+PIECE_BYTES = 65_536
+"""Of what a peer did not take at once: each has its own deadline, so that a slow peer is told from one that does not read."""
+
+LINES_PER_TURN = 100
+"""Written between two turns of the loop."""
+
+
+def accept(headers: Headers, answer: Headers, *, compress: bool) -> tuple[bytes, Connection]:
+    """The bytes that accept a WebSocket, with `answer` among their headers. Raises `ProtocolError`: the handshake is no good.
+
+    Of the request's headers wsproto sees those alone that it needs: it fails on odd bytes in others.
+    """
+    needed = {b"sec-websocket-key", b"sec-websocket-version"} | ({b"sec-websocket-extensions"} if compress else set())
+    seen = [(b"host", b"x"), (b"connection", b"upgrade"), (b"upgrade", b"websocket")]
+    handshake = H11Handshake(ConnectionType.SERVER)
+    try:
+        handshake.initiate_upgrade_connection([*seen, *((name, value) for name, value in headers if name in needed)], b"/")
+        accepted = AcceptConnection(extensions=[PerMessageDeflate()] if compress else [], extra_headers=answer)
+        data = handshake.send(accepted)
+    except (RemoteProtocolError, LocalProtocolError, ValueError) as error:  # the last: bytes that are no text, odd window bits
+        raise ProtocolError(str(error)) from None
+    assert handshake.connection is not None
+    return data, handshake.connection
+
+
+async def refuse(stream: trio.SocketStream, status: int, body: bytes, headers: Headers) -> None:
+    """Instead of a 101."""
+    head = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"), *headers]
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(b"%s: %s" % each for each in head), b"", body]
+    await stream.send_all(b"\r\n".join(lines))
+    await stream.send_eof()
+
+
+class Flusher:
+    """Writes what waits in the outboxes of all lines. A peer that takes nothing for `write_timeout_s` is dropped."""
+
+    def __init__(self, write_timeout_s: float) -> None:
+        self.write_timeout_s = write_timeout_s
+        self._filled: list[Line] = []
+        self._bell = Bell()
+        self._nursery: trio.Nursery | None = None
+
+    def mark(self, line: Line) -> None:
+        """It has something to send."""
+        self._filled.append(line)
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            while True:
+                await self._bell.heard()
+                filled, self._filled = self._filled, []
+                for number, line in enumerate(filled, start=1):
+                    line.flush()
+                    if number % LINES_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()
+
+    def spawn(self, write: Callable[[], Awaitable[None]]) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(write)
+
+
+@attrs.frozen
+class Shared:
+    """What all lines share."""
+
+    flusher: Flusher
+    timers: Timers
+    message_max_bytes: int
+
+
+class Line:
+    """One WebSocket of `session`. Out goes `greeting`, then what is put into `outbox`; once that is closed and empty, it ends."""
+
+    __slots__ = (
+        "_control",
+        "_is_deaf",
+        "_is_writing",
+        "_outbox",
+        "_parts",
+        "_parts_bytes",
+        "_session",
+        "_shared",
+        "_stream",
+        "_ws",
+        "timer",
+    )
+
+    def __init__(
+        self, shared: Shared, stream: trio.SocketStream, ws: Connection, session: Session, outbox: Outbox, greeting: bytes
+    ) -> None:
+        self.timer = Timer()
+        self._shared = shared
+        self._stream = stream
+        self._ws = ws
+        self._session = session
+        self._outbox = outbox
+        self._control = greeting
+        """Goes out before the next frame."""
+        self._is_deaf = False
+        """What comes in is no longer looked at."""
+        self._is_writing = False
+        """A task writes what the peer did not take at once."""
+        self._parts: list[str | bytes] = []
+        """Of a message that is still coming in."""
+        self._parts_bytes = 0
+
+    async def converse(self, early: bytes) -> None:
+        """Until either side ends it. `early`: what came in with the request."""
+        try:
+            self.flush()
+            data = early or await self._stream.receive_some(READ_BYTES)
+            while data and not self._is_cut:
+                await self._receive(data)
+                data = await self._stream.receive_some(READ_BYTES)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self._cut()
+            self._session.socket_went(self._outbox)
+
+    def flush(self) -> None:
+        """Sends what waits, as far as the peer takes it at once."""
+        if self._is_writing or self._is_cut:
+            return
+        data = self._waiting()
+        try:
+            taken = os.write(self._stream.socket.fileno(), data) if data else 0
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            self._cut()
+            return
+        if taken < len(data):
+            self._is_writing = True
+            self._shared.flusher.spawn(partial(self._write, data[taken:]))
+        elif self._outbox.closed:
+            self._close()
+        else:
+            self._outbox.when_filled(self._fill)
+
+    def tick(self) -> None:
+        """The peer did not answer our close frame."""
+        self._cut()
+
+    def _fill(self) -> None:
+        self._shared.flusher.mark(self)
+
+    def _waiting(self) -> bytes:
+        control, self._control = self._control, b""
+        packets = self._outbox.take()
+        if self._ws.state is not ConnectionState.OPEN:  # the peer's close frame came
+            return control
+        return control + b"".join(self._ws.send(_message(packet)) for packet in packets)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            while data and not self._is_cut:
+                with trio.move_on_after(self._shared.flusher.write_timeout_s) as timeout:
+                    await self._stream.send_all(data[:PIECE_BYTES])
+                if timeout.cancelled_caught:
+                    SESSIONS_DROPPED.labels(reason="slow reader").inc()
+                    self._cut()
+                data = data[PIECE_BYTES:] or self._waiting()
+            self._is_writing = False
+            self.flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._cut()
+        finally:
+            if self._is_writing:  # cancelled amid a frame
+                self._cut()
+
+    async def _receive(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self._ws.receive_data(data)
+        for number, event in enumerate(self._ws.events(), start=1):
+            self._hear(event)
+            if number % MESSAGES_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+            if self._is_deaf or self._is_cut:
+                break
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case TextMessage() | BytesMessage():
+                self._hear_message(event)
+            case Ping() if self._ws.state is ConnectionState.OPEN:
+                self._control = self._ws.send(event.response())  # the last one counts, RFC 6455 section 5.5.3
+                self.flush()
+            case CloseConnection():
+                self._hear_close(event)
+
+    def _hear_message(self, event: TextMessage | BytesMessage) -> None:
+        data = event.data if isinstance(event.data, str) else bytes(event.data)
+        self._parts_bytes += bytes_of(data) if isinstance(data, str) else len(data)
+        if self._parts_bytes > self._shared.message_max_bytes:
+            self._end(CloseReason.MESSAGE_TOO_BIG)
+            return
+        if data or not self._parts:
+            self._parts.append(data)
+        if event.message_finished:
+            parts, self._parts, self._parts_bytes = self._parts, [], 0
+            self._session.frame(self._outbox, parts[0] if len(parts) == 1 else _whole(parts))
+
+    def _hear_close(self, event: CloseConnection) -> None:
+        if self._ws.state is ConnectionState.OPEN:  # not the peer's: wsproto's own, for what breaks the protocol
+            self._end(event.code)
+        elif self._ws.state is ConnectionState.REMOTE_CLOSING:
+            self._control = self._ws.send(event.response())
+            self.flush()
+            self._cut_later()
+        else:
+            self._cut()
+
+    def _close(self) -> None:
+        """All that was queued is out."""
+        if self._outbox.abandoned:
+            self._cut()
+        elif self._ws.state is ConnectionState.OPEN:
+            self._control = self._ws.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))  # an empty frame, as the reference
+            self._cut_later()
+            self.flush()
+
+    def _end(self, code: int) -> None:
+        """Tells the peer what it did; what else it says is read off, so that no reset overtakes our close frame."""
+        self._control += self._ws.send(CloseConnection(code=code))
+        self._is_deaf = True
+        self._cut_later()
+        self.flush()
+        self._session.socket_went(self._outbox)
+
+    def _cut_later(self) -> None:
+        self._shared.timers.set(self, trio.current_time() + CLOSE_WAIT_S)
+
+    def _cut(self) -> None:
+        self._shared.timers.set(self, inf)
+        self._stream.socket.close()
+
+    @property
+    def _is_cut(self) -> bool:
+        return self._stream.socket.fileno() == -1
+
+
+def _whole(parts: Sequence[str | bytes]) -> str | bytes:
+    """A message in several frames or reads: of one kind, wsproto sees to that."""
+    texts = [part for part in parts if isinstance(part, str)]
+    return "".join(texts) if texts else b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def _message(packet: engineio.Packet) -> TextMessage | BytesMessage:
+    frame = engineio.encode_frame(packet)
+    return TextMessage(data=frame) if isinstance(frame, str) else BytesMessage(data=frame)
