@@ -1,23 +1,28 @@
-"""What the client that asked hears of one answer, in the order the frontends rely on. No waiting: runs.py drives it.
+"""What clients hear of one answer, in the order the frontends rely on, or that there is none. No waiting: runs.py drives it.
 
-For a new chat: title, id, chunks, end; for an old one: chunks, end. Exactly one end. What arrived together leaves as one chunk.
+For a new chat: title, id, chunks, end; for an old one: chunks, end. Exactly one end. Who comes to it late gets what it missed as
+one chunk; what a client has not taken yet is joined in its outbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-Tell = Callable[..., None]
-"""Event and its arguments, to whoever shows this answer; must not wait."""
+from ellara.actors.client import Client
+from ellara.actors.phrases import Language, Trouble, phrase
+from ellara.actors.session import Ack
+from ellara.llm.faults import Fault
+
+Hearing = Callable[[], Iterable[Client]]
+"""Who hears it right now."""
 
 
 class Answer:
     """Chunks are held back until `announce`, which an old chat needs no words for."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
         self._parts: list[str] = []
-        self._unsent: list[str] = []
         self.announced = False
         self.ended = False
 
@@ -29,11 +34,12 @@ class Answer:
     @property
     def waiting(self) -> bool:
         """Text is there that no client has heard."""
-        return bool(self._unsent)
+        return bool(self._parts) and not self.announced
 
     def add(self, text: str) -> None:
         self._parts.append(text)
-        self._unsent.append(text)
+        if self.announced:
+            self._tell_text(text)
 
     def announce(self, chat_id: str | None = None, title: str | None = None) -> None:
         """Lets the chunks through; the first call counts. `chat_id` and `title` of a new chat are told before them."""
@@ -44,13 +50,13 @@ class Answer:
             self._tell("chat_title", title)
         if chat_id is not None:
             self._tell("chat_id", chat_id)
+        if self._parts:
+            self._tell_text(self.text)
 
-    def flush(self) -> None:
-        """Tells what has come since the last time."""
-        if self._unsent and self.announced:
-            text = "".join(self._unsent)
-            self._unsent.clear()
-            self._tell("bot_chunk", {"content": [{"index": 0, "type": "text", "text": {"value": text}}]})
+    def catch_up(self, client: Client, after: int) -> None:
+        """For a client that hears it from here on: the text so far. `after`: how much of it is shown, in UTF-16 code units."""
+        if self.announced and not self.ended and (missed := _after(self.text, after)):
+            client.emit("bot_chunk", self._chunk(missed))
 
     def retitle(self, title: str) -> None:
         """A better title came after the chat was announced."""
@@ -60,11 +66,35 @@ class Answer:
         """Only after the answer was committed: the client fetches the chat at once."""
         self._end("bot_end", {"chatId": chat_id, "isNewChat": is_new_chat, "message": "Response completed"})
 
-    def fail(self, phrase: str) -> None:
-        self._end("bot_error", phrase)
+    def fail(self, sentence: str) -> None:
+        self._end("bot_error", sentence)
 
     def _end(self, event: str, payload: object) -> None:
         if not self.ended:
-            self.flush()
             self.ended = True
             self._tell(event, payload)
+
+    def _tell(self, event: str, payload: object) -> None:
+        for client in self._hearing():
+            client.emit(event, payload)
+
+    def _tell_text(self, text: str) -> None:
+        for client in self._hearing():
+            client.emit_text("bot_chunk", text, self._chunk)
+
+    def _chunk(self, text: str) -> object:
+        """A method of this answer, since an outbox joins texts of equal payloads: those of two answers must never be joined."""
+        return {"content": [{"index": 0, "type": "text", "text": {"value": text}}]}
+
+
+def refuse(client: Client, ack: Ack | None, trouble: Trouble | Fault, language: Language) -> None:
+    """Told to the one who asked, instead of an answer."""
+    sentence = phrase(trouble, language)
+    if ack is not None:
+        ack({"ok": False, "message": sentence})
+    client.emit("bot_error", sentence)
+
+
+def _after(text: str, units: int) -> str:
+    """Without its first `units` UTF-16 code units. Half a pair at the cut stays half: the page has the other half."""
+    return text.encode("utf-16-le", "surrogatepass")[2 * units :].decode("utf-16-le", "surrogatepass") if units else text

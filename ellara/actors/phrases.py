@@ -18,11 +18,13 @@ class Language(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What stops a question besides OpenAI."""
+    """What stops a question, or the following of a chat, besides OpenAI."""
 
     MALFORMED = "malformed"
     QUESTION_MISSING = "question_missing"
     QUESTION_TOO_LONG = "question_too_long"
+    CHAT_MISSING = "chat_missing"
+    TOO_FAST = "too_fast"
     SIGN_IN = "sign_in"
     OTHER_USER = "other_user"
     UNKNOWN_USER = "unknown_user"
@@ -66,6 +68,14 @@ PHRASES: dict[Trouble | Fault, tuple[str, str]] = {
     Trouble.QUESTION_TOO_LONG: (
         "Pertanyaan terlalu panjang. Silakan persingkat lalu kirim lagi.",
         "The question is too long. Please shorten it and send it again.",
+    ),
+    Trouble.CHAT_MISSING: (
+        "chatId dan userId wajib diisi.",
+        "A chatId and a userId are required.",
+    ),
+    Trouble.TOO_FAST: (
+        "Terlalu banyak pesan dalam waktu singkat. Tunggu sebentar lalu coba lagi.",
+        "Too many messages in a short time. Please wait a moment, then try again.",
     ),
     Trouble.SIGN_IN: ("Silakan masuk terlebih dahulu.", "Please sign in first."),
     Trouble.OTHER_USER: (

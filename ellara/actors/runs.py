@@ -1,7 +1,7 @@
 """Runs: one task per answer being generated. It outlives the socket that asked: a client that leaves changes nothing.
 
 The question is committed before OpenAI is asked, the answer before `bot_end` is sent; in between no database connection is held.
-A chat answers one question at a time; a client's page shows one chat at a time. Sessions reach this actor by `on_event`.
+A chat answers one question at a time; a client's page shows one chat at a time. Sessions reach this actor by its `on_…` methods.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import attrs
 import trio
 
 from ellara.actors import ledger
-from ellara.actors.answer import Answer
+from ellara.actors.answer import Answer, refuse
+from ellara.actors.audience import Audience, Key, Seat
+from ellara.actors.client import Client
+from ellara.actors.following import Following
 from ellara.actors.phrases import Language, Trouble, language_of, phrase, trouble_of
-from ellara.actors.questions import Question, parse
-from ellara.actors.session import Ack, Client
+from ellara.actors.questions import Question, parse_message, parse_resume, trouble_with_user
+from ellara.actors.session import Ack
 from ellara.actors.transcripts import Transcripts
 from ellara.errors import Busy, EllaraError, Refused
 from ellara.llm.assistant import Assistant
@@ -26,7 +29,7 @@ from ellara.llm.faults import Fault
 from ellara.llm.titles import cut_title, plain_title
 from ellara.llm.transcript import BYTES_PER_TOKEN
 from ellara.log import get_logger
-from ellara.mailbox import Bell, Mailbox
+from ellara.mailbox import Mailbox
 from ellara.metrics import RUNS, RUNS_OPEN
 from ellara.model import Message, Speaker
 from ellara.settings import OpenAI
@@ -53,8 +56,11 @@ class Ask:
     """A well-formed question and who asks."""
 
     question: Question
-    client: Client
+    seat: Seat
     ack: Ack | None
+
+    def refuse(self, trouble: Trouble | Fault) -> None:
+        refuse(self.seat.client, self.ack, trouble, language_of(self.question.text))
 
 
 @attrs.define(eq=False)
@@ -62,8 +68,10 @@ class Conversation:
     """A chat with an answer coming, and the questions that wait for it."""
 
     waiting: deque[Ask]
-    keys: list[tuple[str, str]]
-    """(user's id, chat's id): a question for someone else's chat waits for nothing of theirs. None yet for a new chat."""
+    keys: list[Key]
+    """A question for someone else's chat waits for nothing of theirs. None yet for a new chat."""
+    answer: Answer | None = None
+    """The one being generated, once its question is stored: the chat is there, and the user's."""
 
 
 @attrs.define(eq=False)
@@ -78,7 +86,6 @@ class Run:
     title: str = ""
     titled: trio.Event = attrs.field(factory=trio.Event)
     """The first chunk waits for the title no more: it has come, or not in time."""
-    to_flush: bool = False
     kept: bool = False
 
 
@@ -101,33 +108,32 @@ class Runs:
         self._assistant = assistant
         self._settings = settings
         self._require_token = require_token
+        self._audience = Audience()
+        self._following = Following(pool, self._audience, self._answer_in)
         self._reset()
 
     def on_event(self, client: Client, name: str, args: list[object], ack: Ack | None) -> None:
-        """For the sessions: takes `message`, ignores every other event. Never raises, never waits."""
-        if name != "message":
-            return
-        question = parse(args)
-        if isinstance(question, Trouble):
-            _refuse(client, ack, question, Language.INDONESIAN)
-        elif trouble := self._trouble_with(question, client):
-            _refuse(client, ack, trouble, language_of(question.text))
-        else:
-            try:
-                self._mailbox.post(Ask(question, client, ack))
-            except EllaraError as error:
-                _refuse(client, ack, trouble_of(error), language_of(question.text))
+        """For the sessions: takes `message` and `resume`, ignores every other event. Never raises, never waits."""
+        match name:
+            case "message":
+                self._on_message(client, args, ack)
+            case "resume":
+                self._on_resume(client, args, ack)
+
+    def on_excess(self, client: Client, ack: Ack | None) -> None:
+        """For the sessions: an event came too fast, and was not let through."""
+        refuse(client, ack, Trouble.TOO_FAST, Language.INDONESIAN)
 
     def on_leave(self, client: Client) -> None:
-        """For the sessions. What was asked goes on, unheard."""
-        self._showing.pop(client.id, None)
+        """For the sessions: it is gone for good. What was asked goes on, unheard."""
+        self._audience.leave(client)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until the mailbox is closed and every accepted question has its end."""
         self._reset()
         async with trio.open_nursery() as beside:
-            beside.start_soon(self._flush)
             beside.start_soon(self._transcripts.run)
+            beside.start_soon(self._following.run)
             async with trio.open_nursery() as nursery:
                 task_status.started()
                 async for ask in self._mailbox:
@@ -136,55 +142,79 @@ class Runs:
 
     def _reset(self) -> None:
         self._accepted = 0
-        self._conversations: dict[tuple[str, str], Conversation] = {}
-        self._showing: dict[str, Conversation] = {}
-        """Client's id → the one conversation its page shows: events of any other would mix the texts."""
-        self._unflushed: list[Run] = []
-        self._flush_bell = Bell()
+        self._conversations: dict[Key, Conversation] = {}
+
+    def _answer_in(self, key: Key) -> Answer | None:
+        conversation = self._conversations.get(key)
+        return conversation.answer if conversation is not None else None
+
+    def _on_message(self, client: Client, args: list[object], ack: Ack | None) -> None:
+        question = parse_message(args)
+        if isinstance(question, Trouble):
+            refuse(client, ack, question, Language.INDONESIAN)
+        elif trouble := self._trouble_with(question, client):
+            refuse(client, ack, trouble, language_of(question.text))
+        else:
+            ask = Ask(question, self._audience.show(client, _key(question)), ack)
+            try:
+                self._mailbox.post(ask)
+            except EllaraError as error:
+                ask.refuse(trouble_of(error))
+
+    def _on_resume(self, client: Client, args: list[object], ack: Ack | None) -> None:
+        resume = parse_resume(args)
+        if isinstance(resume, Trouble):
+            refuse(client, ack, resume, Language.INDONESIAN)
+        elif trouble := trouble_with_user(client.user_id, resume.user_id, require_token=self._require_token):
+            refuse(client, ack, trouble, Language.INDONESIAN)
+        elif user_id := client.user_id or resume.user_id:
+            self._following.ask(client, user_id, resume, ack)
+        else:
+            refuse(client, ack, Trouble.CHAT_MISSING, Language.INDONESIAN)
 
     def _trouble_with(self, question: Question, client: Client) -> Trouble | None:
         if len(question.text) > self._settings.question_max_chars:
             return Trouble.QUESTION_TOO_LONG
-        if client.user_id is None:
-            return Trouble.SIGN_IN if self._require_token else None
-        return Trouble.OTHER_USER if client.user_id != question.user_id else None
+        return trouble_with_user(client.user_id, question.user_id, require_token=self._require_token)
 
     def _accept(self, ask: Ask, nursery: trio.Nursery) -> None:
-        keys = [(ask.question.user_id, ask.question.chat_id)] if ask.question.chat_id is not None else []
-        conversation = self._conversations.get(keys[0]) if keys else None
+        key = _key(ask.question)
+        conversation = self._conversations.get(key) if key is not None else None
         if self._accepted >= self._settings.runs_max:
-            _refuse(ask.client, ask.ack, Trouble.BUSY, language_of(ask.question.text))
+            ask.refuse(Trouble.BUSY)
             return
         if conversation is None:
-            conversation = Conversation(deque(), keys)
-            self._conversations.update(dict.fromkeys(keys, conversation))
+            conversation = Conversation(deque(), [])
+            self._enter(conversation, key)
             nursery.start_soon(self._converse, conversation, nursery)
         elif len(conversation.waiting) >= WAITING_MAX:
-            _refuse(ask.client, ask.ack, Trouble.CHAT_BUSY, language_of(ask.question.text))
+            ask.refuse(Trouble.CHAT_BUSY)
             return
         self._accepted += 1
         conversation.waiting.append(ask)
-        if ask.client.connected:  # else it has left, and will not leave again
-            self._showing[ask.client.id] = conversation
+
+    def _enter(self, conversation: Conversation, key: Key | None) -> None:
+        """Under its key, which a new chat has not yet."""
+        if key is not None:
+            conversation.keys.append(key)
+            self._conversations[key] = conversation
 
     async def _converse(self, conversation: Conversation, nursery: trio.Nursery) -> None:
         try:
             while conversation.waiting:
                 run = self._new_run(conversation.waiting.popleft(), conversation)
                 await contain(partial(self._run, run, nursery), "run", lambda: None)
+                conversation.answer = None
                 self._accepted -= 1
         finally:
             for key in conversation.keys:
                 del self._conversations[key]
             for ask in conversation.waiting:
-                _refuse(ask.client, ask.ack, Trouble.STOPPING, language_of(ask.question.text))
+                ask.refuse(Trouble.STOPPING)
 
     def _new_run(self, ask: Ask, conversation: Conversation) -> Run:
-        def tell(event: str, *args: object) -> None:
-            if self._showing.get(ask.client.id) is conversation:
-                ask.client.emit(event, *args)
-
-        run = Run(ask, conversation, Answer(tell), language_of(ask.question.text), ask.question.chat_id)
+        answer = Answer(partial(self._audience.hearing, ask.seat))
+        run = Run(ask, conversation, answer, language_of(ask.question.text), ask.question.chat_id)
         if run.chat_id is not None:
             run.answer.announce()  # an old chat's page knows its title and id
             run.titled.set()
@@ -213,6 +243,7 @@ class Runs:
 
     async def _answer(self, run: Run, nursery: trio.Nursery) -> None:
         messages = await self._open_chat(run, nursery) if run.chat_id is None else await self._ask_in(run, run.chat_id)
+        run.conversation.answer = run.answer
         if run.ask.ack is not None:
             run.ask.ack({"ok": True, "chatId": run.chat_id, "messageId": messages[-1].id})
         await self._assistant.answer(messages, run.ask.question.user_id, partial(self._hear, run))
@@ -227,9 +258,8 @@ class Runs:
         run.title = title or cut_title(question.text)
         chat, message = await ledger.open_chat(self._ledger, question.user_id, run.title, question.text)
         run.chat_id = chat.id
-        key = (question.user_id, chat.id)
-        run.conversation.keys.append(key)
-        self._conversations[key] = run.conversation
+        self._enter(run.conversation, (question.user_id, chat.id))
+        self._audience.opened(run.ask.seat, (question.user_id, chat.id))
         if title is not None:
             self._announce(run)
         else:
@@ -268,30 +298,12 @@ class Runs:
 
     def _announce(self, run: Run) -> None:
         run.titled.set()
-        if not run.answer.announced:
-            run.answer.announce(run.chat_id, run.title)
-            self._want_flush(run)
+        run.answer.announce(run.chat_id, run.title)
 
     def _hear(self, run: Run, text: str) -> None:
         run.answer.add(text)
         if run.titled.is_set():
             self._announce(run)
-        self._want_flush(run)
-
-    def _want_flush(self, run: Run) -> None:
-        if not run.to_flush and run.answer.announced:
-            run.to_flush = True
-            self._unflushed.append(run)
-            self._flush_bell.ring()
-
-    async def _flush(self) -> None:
-        """Each turn of the loop, for all answers: what came in one turn leaves as one chunk, so under load a delta costs less."""
-        while True:
-            await self._flush_bell.heard()
-            runs, self._unflushed = self._unflushed, []
-            for run in runs:
-                run.to_flush = False
-                run.answer.flush()
 
     async def _keep(self, run: Run) -> None:
         """Stores what came of the answer, once."""
@@ -323,8 +335,5 @@ class Runs:
         run.answer.fail(sentence)
 
 
-def _refuse(client: Client, ack: Ack | None, trouble: Trouble | Fault, language: Language) -> None:
-    sentence = phrase(trouble, language)
-    if ack is not None:
-        ack({"ok": False, "message": sentence})
-    client.emit("bot_error", sentence)
+def _key(question: Question) -> Key | None:
+    return None if question.chat_id is None else (question.user_id, question.chat_id)

@@ -36,6 +36,14 @@ async def find_chat(connection: Connection, chat_id: str) -> Chat | None:
     return _chat(row) if row else None
 
 
+OWNERS = "SELECT id, user_id FROM ellara.chats WHERE id = ANY(%(ids)s)"
+
+
+async def find_owners(connection: Connection, ids: Collection[str]) -> dict[str, str]:
+    """Chat id → user id, of those that are there."""
+    return dict(await connection.rows(OWNERS, ids=list(ids)))
+
+
 async def list_chats(connection: Connection, user_id: str, page: Page) -> Listing[Chat]:
     """`search` is part of the title, in any case. Raises `Invalid` for an unknown user or way to sort."""
     rows, total = await list_page(connection, LISTS, user_id, page)

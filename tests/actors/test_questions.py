@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ellara.actors.phrases import Trouble
-from ellara.actors.questions import Question, parse
+from ellara.actors.questions import Question, Resume, parse_message, parse_resume, trouble_with_user
 
 PAYLOAD = {"question": "Apa kabar?", "userId": "ani"}
 
@@ -15,22 +15,22 @@ PAYLOAD = {"question": "Apa kabar?", "userId": "ani"}
 @pytest.mark.parametrize("chat_id", [{}, {"chatId": None}, {"chatId": ""}])
 def test_no_chat_id_begins_a_chat(chat_id: dict[str, object]) -> None:
     for payload in (PAYLOAD | chat_id, json.dumps(PAYLOAD | chat_id)):
-        assert parse([payload]) == Question("Apa kabar?", "ani", None)
+        assert parse_message([payload]) == Question("Apa kabar?", "ani", None)
 
 
 def test_a_chat_id_goes_on_with_that_chat_and_other_fields_are_ignored() -> None:
-    assert parse([PAYLOAD | {"chatId": "c1", "clientMessageId": 7}, "more"]) == Question("Apa kabar?", "ani", "c1")
+    assert parse_message([PAYLOAD | {"chatId": "c1", "clientMessageId": 7}, "more"]) == Question("Apa kabar?", "ani", "c1")
 
 
 @pytest.mark.parametrize("field", ["question", "userId"])
 @pytest.mark.parametrize("value", [None, "", ...])
 def test_question_and_user_are_required(field: str, value: object) -> None:
     payload = {name: text for name, text in PAYLOAD.items() if name != field} | ({} if value is ... else {field: value})
-    assert parse([payload]) is Trouble.QUESTION_MISSING
+    assert parse_message([payload]) is Trouble.QUESTION_MISSING
 
 
 def test_a_blank_question_is_none() -> None:
-    assert parse([PAYLOAD | {"question": " \n "}]) is Trouble.QUESTION_MISSING
+    assert parse_message([PAYLOAD | {"question": " \n "}]) is Trouble.QUESTION_MISSING
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_blank_question_is_none() -> None:
     ],
 )
 def test_what_cannot_be_read_or_stored_is_refused(args: list[object]) -> None:
-    assert parse(args) is Trouble.MALFORMED
+    assert parse_message(args) is Trouble.MALFORMED
 
 
 JSON = st.recursive(
@@ -69,4 +69,35 @@ JSON = st.recursive(
     st.lists(JSON, max_size=2) | st.lists(st.dictionaries(st.sampled_from(["question", "userId", "chatId"]), JSON), max_size=2)
 )
 def test_any_arguments_are_a_question_or_a_trouble(args: list[object]) -> None:
-    assert isinstance(parse(args), Question | Trouble)
+    assert isinstance(parse_message(args), Question | Trouble)
+
+
+def test_a_chat_to_follow_is_named_alone_or_with_its_user_and_what_is_shown() -> None:
+    for payload in ({"chatId": "c1"}, {"chatId": "c1", "userId": None, "after": None}, {"chatId": "c1", "userId": "", "more": 1}):
+        assert parse_resume([payload]) == parse_resume([json.dumps(payload)]) == Resume("c1", None, 0)
+    assert parse_resume([{"chatId": "c1", "userId": "ani", "after": 12}]) == Resume("c1", "ani", 12)
+
+
+@pytest.mark.parametrize("payload", [{}, {"chatId": None}, {"chatId": ""}, {"after": 1}])
+def test_a_chat_to_follow_is_required(payload: object) -> None:
+    assert parse_resume([payload]) is Trouble.CHAT_MISSING
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"after": -1}, {"after": 1.5}, {"after": "1"}, {"after": True}, {"chatId": "a\0"}, {"userId": 7}]
+)
+def test_garbage_in_a_wish_to_follow_is_refused(wrong: dict[str, object]) -> None:
+    assert parse_resume([{"chatId": "c1"} | wrong]) is Trouble.MALFORMED
+
+
+@given(st.lists(JSON, max_size=2) | st.lists(st.dictionaries(st.sampled_from(["chatId", "userId", "after"]), JSON), max_size=2))
+def test_any_arguments_are_a_wish_to_follow_or_a_trouble(args: list[object]) -> None:
+    assert isinstance(parse_resume(args), Resume | Trouble)
+
+
+def test_a_token_decides_who_asks_and_without_one_the_payload_where_that_is_allowed() -> None:
+    assert trouble_with_user("ani", "ani", require_token=True) is None
+    assert trouble_with_user("ani", None, require_token=True) is None
+    assert trouble_with_user("ani", "budi", require_token=False) is Trouble.OTHER_USER
+    assert trouble_with_user(None, "ani", require_token=False) is None
+    assert trouble_with_user(None, "ani", require_token=True) is Trouble.SIGN_IN

@@ -96,6 +96,12 @@ async def test_a_list_holds_the_users_own_rows_alone(pool: Pool) -> None:
         assert (await chats.list_chats(connection, other, PAGE)).total == 0
 
 
+async def test_owners_are_told_of_the_chats_that_are_there(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await titled(connection, owner := await user(connection), "a", "b")
+        assert await chats.find_owners(connection, {"c0", "c1", "gone"}) == {"c0": owner, "c1": owner}
+
+
 async def test_times_are_utc_to_the_millisecond(pool: Pool) -> None:
     async with pool.connection() as connection:
         await titled(connection, await user(connection), "a")

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import attrs
 import trio
 
 from ellara.actors import ledger
 from ellara.actors.runs import Ask, Runs
-from ellara.actors.session import Client
 from ellara.mailbox import Mailbox
 from ellara.model import Message, Page, User
-from ellara.protocol import socketio
 from ellara.storage.chats import list_chats
 from ellara.storage.messages import list_messages
 from ellara.storage.pool import Pool
+from tests.actors.listener import Listener
 
 KEY = "sk-test"
 LONG = "Tolong jelaskan cara menghitung harga pokok"
 SLOW = f"{LONG} [chunks:400] [delay:10]"
-
-
-class Listener:
-    """A client and what it heard."""
-
-    def __init__(self, user_id: str | None = None) -> None:
-        self.client = Client("/", user_id, self._hear)
-        self.heard: list[tuple[str, Any]] = []
-        self.acks: list[Any] = []
-        self._news = trio.Event()
-
-    def _hear(self, packet: socketio.Packet) -> None:
-        assert isinstance(packet, socketio.Event)
-        name, *args = packet.args
-        assert isinstance(name, str)
-        self.heard.append((name, args[0]))
-        self._news.set()
-        self._news = trio.Event()
-
-    async def until(self, *names: str, count: int = 1) -> Any:
-        """What the `count`-th of these events carried."""
-        with trio.fail_after(5):
-            while len(found := [value for name, value in self.heard if name in names]) < count:
-                await self._news.wait()
-        return found[count - 1]
-
-    async def end(self, count: int = 1) -> Any:
-        return await self.until("bot_end", "bot_error", count=count)
-
-    @property
-    def names(self) -> list[str]:
-        """The events in order, chunks in a row as one."""
-        return [name for at, (name, _) in enumerate(self.heard) if at == 0 or name != self.heard[at - 1][0]]
-
-    @property
-    def text(self) -> str:
-        return "".join(value["content"][0]["text"]["value"] for name, value in self.heard if name == "bot_chunk")
 
 
 @attrs.frozen
@@ -74,7 +35,12 @@ class Room:
 
     def ask(self, listener: Listener, question: str, chat_id: str | None = None, **fields: object) -> None:
         payload = {"question": question, "userId": self.user.id, "chatId": chat_id} | fields
-        self.runs.on_event(listener.client, "message", [payload], lambda answer: listener.acks.append(answer))
+        self.runs.on_event(listener.client, "message", [payload], listener.acks.append)
+
+    def follow(self, listener: Listener, chat_id: str, **fields: object) -> None:
+        """Acknowledged among the events that it hears."""
+        payload = {"chatId": chat_id} | ({} if listener.client.user_id else {"userId": self.user.id}) | fields
+        self.runs.on_event(listener.client, "resume", [payload], listener.ack)
 
     async def rows(self, chat_id: str) -> list[Message]:
         async with self.pool.connection() as connection:

@@ -8,7 +8,8 @@ import trio.testing
 from ellara.actors.phrases import Language, Trouble, phrase
 from ellara.actors.runs import WAITING_MAX
 from ellara.model import Speaker
-from tests.actors.runs.ground import LONG, SLOW, Listener, Room, open_chat
+from tests.actors.listener import Listener
+from tests.actors.runs.ground import LONG, SLOW, Room, open_chat
 
 
 async def test_questions_in_one_chat_are_answered_one_after_the_other(room: Room) -> None:

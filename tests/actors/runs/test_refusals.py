@@ -8,7 +8,8 @@ from ellara.actors import ledger
 from ellara.actors.phrases import Language, Trouble, phrase
 from ellara.actors.runs import WAITING_MAX
 from ellara.llm.faults import Fault
-from tests.actors.runs.ground import LONG, SLOW, Listener, Open, Room, open_chat
+from tests.actors.listener import Listener
+from tests.actors.runs.ground import LONG, SLOW, Open, Room, open_chat
 
 
 async def test_an_unknown_user_is_told_so_and_can_ask_again(room: Room) -> None:
@@ -58,6 +59,13 @@ async def test_an_error_is_told_in_the_language_of_the_chat(room: Room) -> None:
     listener, chat_id = await open_chat(room, "How do I set my prices?")
     room.ask(listener, "Ok [fault:401]", chat_id)
     assert await listener.end() == phrase(Fault.REFUSED_KEY, Language.ENGLISH)
+
+
+async def test_who_asks_too_fast_is_told_so(room: Room) -> None:
+    listener, sentence = Listener(), phrase(Trouble.TOO_FAST, Language.INDONESIAN)
+    room.runs.on_excess(listener.client, listener.ack)
+    room.runs.on_excess(listener.client, None)
+    assert listener.heard == [("ack", {"ok": False, "message": sentence}), ("bot_error", sentence), ("bot_error", sentence)]
 
 
 async def test_events_of_other_names_are_ignored(room: Room) -> None:

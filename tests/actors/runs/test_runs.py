@@ -9,7 +9,8 @@ import trio
 
 from ellara.actors import ledger
 from ellara.model import Speaker, TransactionType
-from tests.actors.runs.ground import LONG, SLOW, Listener, Open, Room, open_chat
+from tests.actors.listener import Listener
+from tests.actors.runs.ground import LONG, SLOW, Open, Room, open_chat
 
 
 async def test_a_new_chat_hears_title_id_chunks_end_in_this_order(room: Room) -> None:
@@ -118,11 +119,33 @@ async def test_a_page_never_hears_two_chats_at_once(room: Room) -> None:
     assert (await room.said(end["chatId"]))[1] == heard
 
 
+async def test_back_in_a_chat_a_page_hears_its_new_answer_but_not_the_rest_of_an_old_one(room: Room) -> None:
+    listener, chat_id = await open_chat(room)
+    room.ask(listener, f"{LONG} [chunks:40] [delay:10]", chat_id)
+    await listener.until("bot_chunk")
+    room.ask(listener, "Pertanyaan lain di percakapan baru")
+    listener.heard.clear()
+    room.ask(listener, "Kembali lagi", chat_id)
+    assert (await listener.end())["chatId"] == chat_id
+    assert listener.names == ["bot_chunk", "bot_end"]
+    assert (await room.said(chat_id))[-2:] == ["Kembali lagi", listener.text]
+
+
+async def test_what_a_slow_client_has_not_taken_reaches_it_in_one_piece(room: Room) -> None:
+    listener, chat_id = await open_chat(room)
+    room.ask(listener, f"{LONG} [chunks:200] [delay:1]", chat_id)
+    with trio.fail_after(5):
+        while len(said := await room.said(chat_id)) < 4:
+            await trio.lowlevel.checkpoint()
+    assert listener.chunks == [said[-1]]
+    await listener.end()
+
+
 async def test_an_answer_goes_on_when_its_client_leaves(room: Room) -> None:
     listener, chat_id = await open_chat(room)
     room.ask(listener, f"{LONG} [chunks:30] [delay:10]", chat_id)
     await listener.until("bot_chunk", count=2)
-    listener.client.connected = False
+    listener.client.leave()
     room.runs.on_leave(listener.client)
     heard = len(listener.heard)
     with trio.fail_after(5):

@@ -1,0 +1,97 @@
+"""Following: lets a client follow a chat of its user (`resume`), once the chat is known to be there and the user's.
+
+While an answer is being generated in it that is known; else the database is asked, for all that have queued at once: after a
+restart every page comes back in the same second. Used by runs.py alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import attrs
+
+from ellara.actors.answer import Answer, refuse
+from ellara.actors.audience import Audience, Key, Seat
+from ellara.actors.client import Client
+from ellara.actors.phrases import Language, Trouble, trouble_of
+from ellara.actors.questions import Resume
+from ellara.actors.session import Ack
+from ellara.errors import EllaraError
+from ellara.llm.faults import Fault
+from ellara.mailbox import Mailbox
+from ellara.storage.chats import find_owners
+from ellara.storage.pool import Pool
+from ellara.supervision import contain
+
+MAILBOX_SIZE = 1_024
+BATCH_MAX = 256
+
+
+@attrs.frozen(eq=False)
+class Follow:
+    """A client in front of the chat that it wants to follow."""
+
+    seat: Seat
+    key: Key
+    after: int
+    ack: Ack | None
+
+
+class Following:
+    """Mailbox: 1,024 clients, then `Busy`. `running`: the answer being generated in a chat, once its question is stored."""
+
+    def __init__(self, pool: Pool, audience: Audience, running: Callable[[Key], Answer | None]) -> None:
+        self._pool = pool
+        self._audience = audience
+        self._running = running
+        self._mailbox = Mailbox[Follow]("following", MAILBOX_SIZE)
+
+    def ask(self, client: Client, user_id: str, resume: Resume, ack: Ack | None) -> None:
+        """Whichever chat it showed, it hears no more of it. Never raises, never waits."""
+        key = (user_id, resume.chat_id)
+        follow = Follow(self._audience.show(client, key), key, resume.after, ack)
+        if self._running(key) is not None:
+            self._let_in(follow)
+            return
+        try:
+            self._mailbox.post(follow)
+        except EllaraError as error:
+            _refuse(follow, trouble_of(error))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async for first in self._mailbox:
+            batch = [first]
+            while len(batch) < BATCH_MAX and (follow := self._mailbox.take()) is not None:
+                batch.append(follow)
+            await contain(partial(self._look_up, batch), "following", partial(_refuse_all, batch, Trouble.BROKEN))
+
+    async def _look_up(self, batch: Sequence[Follow]) -> None:
+        try:
+            async with self._pool.connection() as connection:
+                owners = await find_owners(connection, {follow.key[1] for follow in batch})
+        except EllaraError as error:
+            _refuse_all(batch, trouble_of(error))
+            return
+        for follow in batch:
+            user_id, chat_id = follow.key
+            if owners.get(chat_id) == user_id:
+                self._let_in(follow)
+            else:  # another's and an unknown one answer alike
+                _refuse(follow, Trouble.UNKNOWN_CHAT)
+
+    def _let_in(self, follow: Follow) -> None:
+        if follow.ack is not None:
+            follow.ack({"ok": True, "chatId": follow.key[1]})
+        if self._audience.follow(follow.seat) and (answer := self._running(follow.key)) is not None:
+            answer.catch_up(follow.seat.client, follow.after)
+
+
+def _refuse_all(batch: Sequence[Follow], trouble: Trouble | Fault) -> None:
+    for follow in batch:
+        _refuse(follow, trouble)
+
+
+def _refuse(follow: Follow, trouble: Trouble | Fault) -> None:
+    refuse(follow.seat.client, follow.ack, trouble, Language.INDONESIAN)
