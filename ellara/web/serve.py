@@ -20,16 +20,21 @@ from hypercorn.typing import ASGIFramework
 
 from ellara.errors import CannotStart
 from ellara.log import get_logger
-from ellara.metrics import CONNECTION_FAULTS
+from ellara.metrics import CONNECTION_FAULTS, CONNECTIONS_REFUSED
 from ellara.settings import Server
 from ellara.supervision import innermost
-from ellara.web.hypercorn_guard import GuardedConnection, Limits, Log, check_version
+from ellara.web.addresses import UNKNOWN, Proxies, normal
+from ellara.web.admission import Places, Refusal
+from ellara.web.hypercorn_guard import GuardedConnection, Log, check_version
+from ellara.web.hypercorn_http1 import Terms, refusal
 from ellara.web.upgrade import Upgrade
 
 log = get_logger(__name__)
 
 BACKLOG = 2_048  # a whole town reconnecting after a restart; the kernel caps it at somaxconn
 REQUESTS_PER_CONNECTION = 1_000_000  # upstream's 1000 loses requests pipelined behind the last
+REFUSED_S = 1.0  # for a refused connection to read why
+REFUSED_MAX = 100  # of them at once; descriptors are kept for so many, and the next one is closed without a word
 
 
 @attrs.frozen
@@ -55,11 +60,9 @@ async def serve_http(
     """
     check_version()
     listeners = await _listen(settings)
-    config, context = _config(settings), WorkerContext(None)
-    limits = Limits(settings.write_timeout_s, settings.body_timeout_s)
-    path = websockets.path if websockets else None
-    converse = partial(GuardedConnection, ASGIWrapper(app), config, context, limits, settings.cors_origins, path)
-    connections = _Connections(converse, websockets)
+    context = WorkerContext(None)
+    terms = Terms(settings, Proxies.parse(settings.trusted_proxies), websockets.path if websockets else None)
+    connections = _Connections(partial(GuardedConnection, ASGIWrapper(app), _config(), context, terms), terms, websockets)
     async with trio.open_nursery() as nursery:
         try:
             async with trio.open_nursery() as accepting:
@@ -68,6 +71,7 @@ async def serve_http(
                 await stop.wait()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()
+            connections.stop()
             with trio.move_on_after(settings.stop_s):
                 await connections.none_left()
         finally:
@@ -75,35 +79,75 @@ async def serve_http(
             nursery.cancel_scope.cancel()
 
 
-class _Connections:
-    """The open ones, so that they can be waited for and cut: a write is shielded, only closing its socket ends it at once."""
+Converse = Callable[[trio.SocketStream, tuple[str, int]], GuardedConnection]
 
-    def __init__(self, converse: partial[GuardedConnection], websockets: WebSockets | None) -> None:
+
+class _Connections:
+    """The open ones: counted, so that there are no more than may be, and to be waited for and cut at the end."""
+
+    def __init__(self, converse: Converse, terms: Terms, websockets: WebSockets | None) -> None:
         self._converse = converse
+        self._terms = terms
         self._websockets = websockets
-        self._open: set[trio.SocketStream] = set()
+        self._places = Places(terms.settings.connections_max, terms.settings.connections_per_address_max, "connections")
+        self._open: dict[trio.SocketStream, GuardedConnection | None] = {}
+        """None: a WebSocket, of which hypercorn knows no longer."""
+        self._refused = 0
         self._left = trio.Event()
 
     async def take(self, stream: trio.SocketStream) -> None:
         """One connection to its end; trio closes the stream behind it. Whatever goes wrong on it ends it alone."""
-        self._open.add(stream)
         try:
-            await self._serve(stream)
+            await self._admit(stream)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the peer left
         except Exception as error:  # noqa: BLE001 - the HTTP edge; one line, not a trace that anybody outside could fill the log with
             CONNECTION_FAULTS.inc()
             log.warning("connection ended by a fault", fault=repr(innermost(error)))
+
+    async def _admit(self, stream: trio.SocketStream) -> None:
+        host, port = stream.socket.getpeername()[:2]
+        peer = normal(host)
+        counted = UNKNOWN if self._terms.proxies.include(peer) else peer
+        if refused := self._places.take(counted):
+            await self._refuse(stream, refused)
+            return
+        try:
+            await self._serve(stream, (peer, port))
         finally:
-            self._open.discard(stream)
+            self._places.release(counted)
+            del self._open[stream]
             self._left.set()
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        upgrade = await self._converse(stream).run()
+    async def _serve(self, stream: trio.SocketStream, peer: tuple[str, int]) -> None:
+        self._open[stream] = connection = self._converse(stream, peer)
+        upgrade = await connection.run()
+        self._open[stream] = None
+        del connection
         if upgrade is not None and self._websockets is not None:
             websocket = self._websockets.serve(stream, upgrade)
             del upgrade  # a WebSocket lives for days, and needs its request for an instant
             await websocket
+
+    async def _refuse(self, stream: trio.SocketStream, refused: Refusal) -> None:
+        """Without any of hypercorn. What the client sends is taken off, as a reset could eat the answer."""
+        CONNECTIONS_REFUSED.labels(reason=refused.reason).inc()
+        if self._refused >= REFUSED_MAX:
+            return
+        self._refused += 1
+        try:
+            with trio.move_on_after(REFUSED_S):
+                await stream.send_all(_answer(refused, self._terms.settings.cors_origins))
+                await stream.send_eof()
+                while await stream.receive_some():
+                    pass
+        finally:
+            self._refused -= 1
+
+    def stop(self) -> None:
+        for connection in self._open.values():
+            if connection is not None:
+                connection.stop()
 
     async def none_left(self) -> None:
         while self._open:
@@ -111,8 +155,16 @@ class _Connections:
             await self._left.wait()
 
     def cut(self) -> None:
+        """A write is shielded: only closing its socket ends it at once."""
         for stream in self._open:
             stream.socket.close()
+
+
+def _answer(refused: Refusal, cors_origins: tuple[str, ...]) -> bytes:
+    """Its request is not read, so that a page of a named origin is not told."""
+    headers, body = refusal(refused.message, cors_origins, "")
+    lines = [b"%s: %s\r\n" % header for header in (*headers, (b"retry-after", b"%d" % refused.retry_after_s))]
+    return b"HTTP/1.1 %d \r\n%s\r\n%s" % (refused.status, b"".join(lines), body)
 
 
 async def _listen(settings: Server) -> list[trio.SocketListener]:
@@ -131,11 +183,10 @@ def _url(listener: trio.SocketListener) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _config(settings: Server) -> Config:
+def _config() -> Config:
     """Of hypercorn's settings, those that its connections read. Its access log copies the environment into each line: off."""
     config = Config()
     config.accesslog, config.errorlog, config.logger_class = None, None, Log
     config.include_server_header = False
-    config.keep_alive_timeout = settings.keep_alive_s
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
     return config

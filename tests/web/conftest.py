@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-import trio
 
 from tests.web.peer import Peer, serving
-from tests.web.site import Application, Site, serve
+from tests.web.site import Site
+from tests.web.site import serving as serving_site
 
 
 @pytest.fixture
@@ -18,9 +18,6 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 @pytest.fixture
-async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
-    site = Site(0, Application(), trio.Event(), trio.Event())
-    url = await nursery.start(serve, site)
-    site.port = int(url.rpartition(":")[2])
-    yield site
-    nursery.cancel_scope.cancel()
+async def site() -> AsyncIterator[Site]:
+    async with serving_site() as site:
+        yield site

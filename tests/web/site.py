@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
@@ -13,7 +15,7 @@ from ellara.web.serve import WebSockets, serve_http
 from ellara.web.upgrade import Upgrade
 from tests.web.hostile import request
 
-SETTINGS = Server(port=0, stop_s=0.3, write_timeout_s=0.3, body_timeout_s=0.3, keep_alive_s=1)
+SETTINGS = Server(port=0, stop_s=0.3, write_timeout_s=0.3, body_timeout_s=0.3, head_timeout_s=0.3, keep_alive_s=1)
 SOON_S = 5.0
 
 
@@ -25,9 +27,11 @@ class Application:
     arrived: trio.Event = attrs.field(factory=trio.Event)
     ended: trio.Event = attrs.field(factory=trio.Event)
     upgrades: list[Upgrade] = attrs.field(factory=list)
+    clients: list[object] = attrs.field(factory=list)
 
     async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         assert scope["type"] == "http"
+        self.clients.append(scope["client"])
         try:
             await self.http(scope["path"], receive, send)
         finally:
@@ -75,8 +79,8 @@ class Site:
     stop: trio.Event
     stopped: trio.Event
 
-    async def connect(self) -> trio.SocketStream:
-        return await trio.open_tcp_stream("127.0.0.1", self.port)
+    async def connect(self, source: str = "127.0.0.1") -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port, local_address=source)
 
     async def say(self, data: bytes) -> bytes:
         """Sends, then reads to the end of the stream."""
@@ -86,10 +90,19 @@ class Site:
                 return b"".join([part async for part in stream])
 
 
-async def serve(site: Site, *, task_status: trio.TaskStatus[str]) -> None:
-    await serve_http(
-        site.app, SETTINGS, site.stop, websockets=WebSockets(b"/socket.io/", site.app.websocket), task_status=task_status
-    )
+@asynccontextmanager
+async def serving(settings: Server = SETTINGS) -> AsyncIterator[Site]:
+    site = Site(0, Application(), trio.Event(), trio.Event())
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(_serve, site, settings)
+        site.port = int(url.rpartition(":")[2])
+        yield site
+        nursery.cancel_scope.cancel()
+
+
+async def _serve(site: Site, settings: Server, *, task_status: trio.TaskStatus[str]) -> None:
+    websockets = WebSockets(b"/socket.io/", site.app.websocket)
+    await serve_http(site.app, settings, site.stop, websockets=websockets, task_status=task_status)
     site.stopped.set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from functools import partial
 
 import attrs
@@ -194,7 +195,51 @@ async def test_a_refused_head_is_answered_without_a_body(site: Site) -> None:
     assert CONNECTION_FAULTS._value.get() == before
 
 
-async def test_an_idle_connection_ends_after_its_time(site: Site) -> None:
+async def test_a_connection_that_says_nothing_is_closed_without_a_word(site: Site) -> None:
+    """A browser opens one for later; what it did not ask for it would take for the answer to its next request."""
     async with await site.connect() as stream:
+        with trio.fail_after(SETTINGS.head_timeout_s + SOON_S):
+            assert await stream.receive_some() == b""
+
+
+async def test_an_idle_connection_ends_after_its_time_and_not_before(site: Site) -> None:
+    async with await site.connect() as stream:
+        await stream.send_all(request())
+        await read_until(stream, b"ok")
+        answered_at = trio.current_time()
         with trio.fail_after(SETTINGS.keep_alive_s + SOON_S):
             assert await stream.receive_some() == b""
+        assert trio.current_time() - answered_at > SETTINGS.head_timeout_s * 2
+
+
+@pytest.mark.parametrize("before", [b"", request()])
+async def test_a_head_that_drips_is_refused(site: Site, before: bytes) -> None:
+    async with await site.connect() as stream, trio.open_nursery() as dripping:
+        await stream.send_all(before)
+        answer = await read_until(stream, b"ok") if before else b""
+        dripping.start_soon(drip, stream, b"GET / HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 1_000)
+        answer = await read_until(stream, b"}")
+        dripping.cancel_scope.cancel()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert answer.endswith(b'{"message":"Request Timeout"}')
+
+
+async def drip(stream: trio.SocketStream, data: bytes) -> None:
+    with suppress(trio.BrokenResourceError):
+        for byte in data:
+            await stream.send_all(bytes([byte]))
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("before", [b"", request("/slow")], ids=["alone", "pipelined"])
+@pytest.mark.parametrize("cuts", [1, 2, 7])
+async def test_a_head_over_its_limit_is_refused_however_it_is_cut(site: Site, before: bytes, cuts: int) -> None:
+    head = before + request("/", *[b"a: %s" % (b"b" * 100)] * 200)
+    async with await site.connect() as stream:
+        for part in range(cuts):
+            await stream.send_all(head[len(head) * part // cuts : len(head) * (part + 1) // cuts])
+            await trio.testing.wait_all_tasks_blocked(0.005)
+        site.app.go.set()
+        answer = await read_until(stream, b"}")
+    assert answer.count(b"HTTP/1.1 431") == 1
+    assert answer.count(b"HTTP/1.1 200") == bool(before)

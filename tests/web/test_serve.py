@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 import attrs
 import pytest
 import trio
+from prometheus_client import REGISTRY
 
 from ellara.errors import CannotStart
-from ellara.web import hypercorn_guard
+from ellara.web import hypercorn_guard, serve
 from ellara.web.serve import serve_http
 from tests.web.hostile import request, upgrade
-from tests.web.site import SETTINGS, SOON_S, Application, Site, read_until
+from tests.web.site import SETTINGS, SOON_S, Application, Site, answers, read_until, serving
 
 
 async def test_stopping_lets_an_open_request_end(site: Site) -> None:
@@ -85,3 +87,84 @@ async def test_another_release_of_hypercorn_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(hypercorn_guard, "KNOWN_VERSION", "0.17.3")
     with pytest.raises(CannotStart, match=r"0\.17\.3 is needed"):
         await serve_http(Application(), SETTINGS, trio.Event())
+
+
+async def test_a_refused_connection_is_told_and_let_go() -> None:
+    async with serving(attrs.evolve(SETTINGS, connections_max=1, keep_alive_s=60)) as site, await site.connect() as stream:
+        await stream.send_all(request())
+        await read_until(stream, b"ok")
+        before = refused("full")
+        answer = await site.say(request())
+        assert refused("full") == before + 1
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await answers(site)
+    assert answer.startswith(b"HTTP/1.1 503 \r\n")
+    assert b"\r\nretry-after: 5\r\n" in answer
+    assert b"access-control-allow-origin: *" in answer
+    assert answer.endswith(b'{"message":"The server has as many connections as it can serve; please try again later"}')
+
+
+async def test_a_refused_connection_cannot_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "REFUSED_S", 0.05)
+    async with serving(attrs.evolve(SETTINGS, connections_max=1)) as site, await site.connect(), await site.connect() as second:
+        await read_until(second, b"}")
+        with trio.fail_after(SOON_S), suppress(trio.BrokenResourceError):
+            while True:
+                await second.send_all(b"x")
+                await trio.sleep(0.01)
+
+
+async def test_one_address_has_so_many_connections_and_others_have_theirs() -> None:
+    async with serving(attrs.evolve(SETTINGS, connections_per_address_max=2)) as site:
+        async with await site.connect(), await site.connect():
+            before = refused("address")
+            assert (await site.say(b"")).startswith(b"HTTP/1.1 429 \r\n")
+            assert refused("address") == before + 1
+            async with await site.connect("127.0.0.2") as other:
+                await other.send_all(request())
+                await read_until(other, b"ok")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await answers(site)
+
+
+async def test_a_websocket_counts_as_the_connection_that_it_is() -> None:
+    async with serving(attrs.evolve(SETTINGS, connections_max=1)) as site, await site.connect() as stream:
+        await stream.send_all(upgrade())
+        await read_until(stream, b"101 \r\n\r\n")
+        assert (await site.say(request())).startswith(b"HTTP/1.1 503")
+        await stream.aclose()
+        await site.app.ended.wait()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await answers(site)
+
+
+class TestBehindAProxy:
+    SETTINGS = attrs.evolve(SETTINGS, connections_per_address_max=1, trusted_proxies=("127.0.0.1",))
+
+    async def test_its_connections_are_not_counted(self) -> None:
+        async with serving(self.SETTINGS) as site, await site.connect(), await site.connect() as stream:
+            await stream.send_all(request())
+            await read_until(stream, b"ok")
+
+    async def test_each_request_has_the_client_it_was_forwarded_for(self) -> None:
+        async with serving(self.SETTINGS) as site, await site.connect() as stream:
+            for client in (b"192.0.2.1", b"192.0.2.2"):
+                await stream.send_all(request("/", b"x-forwarded-for: 10.9.9.9, " + client))
+                await read_until(stream, b"ok")
+            await stream.send_all(upgrade("/socket.io/", b"X-Forwarded-For: ::ffff:192.0.2.3"))
+            await read_until(stream, b"101 \r\n\r\n")
+        assert site.app.clients == [("192.0.2.1", 0), ("192.0.2.2", 0)]
+        assert [each.client for each in site.app.upgrades] == ["192.0.2.3"]
+
+    async def test_another_peer_is_not_believed(self) -> None:
+        async with serving(self.SETTINGS) as site, await site.connect("127.0.0.2") as stream:
+            await stream.send_all(request("/", b"x-forwarded-for: 192.0.2.1"))
+            await read_until(stream, b"ok")
+            (client,) = site.app.clients
+        assert isinstance(client, tuple)
+        assert client[0] == "127.0.0.2"
+
+
+def refused(reason: str) -> float:
+    return REGISTRY.get_sample_value("ellara_connections_refused_total", {"reason": reason}) or 0.0
