@@ -75,16 +75,16 @@ class _Tour:
                         await socket.send(socketio.Event("/", ["message", payload]))
                     case socketio.ConnectError(_, reason):
                         raise EllaraError(str(reason))
-                    case socketio.Event(_, ["chat_title", title]) if not titled:  # a better one may follow
+                    case socketio.Event(_, ["chat_title", title, *_]) if not titled:  # a better one may follow
                         titled = True
                         self._say(f"[{title}]\nEllara: ", newline=False)
-                    case socketio.Event(_, ["bot_chunk", {"content": [{"text": {"value": words}}]}]):
+                    case socketio.Event(_, ["bot_chunk", {"content": [{"text": {"value": words}}]}, *_]):
                         self._say(words, newline=False)
-                    case socketio.Event(_, ["bot_end", {"chatId": chat_id}]):
+                    case socketio.Event(_, ["bot_end", {"chatId": chat_id}, *_]):
                         self._say("")
                         await socket.close()
                         return str(chat_id)
-                    case socketio.Event(_, ["bot_error", sentence]):
+                    case socketio.Event(_, ["bot_error", sentence, *_]):
                         raise EllaraError(str(sentence))
 
     async def _record_payment(self) -> None:

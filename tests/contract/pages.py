@@ -21,6 +21,14 @@ CONNECTION = ("connect", "upgrade", "disconnect", "connect_error")
 Heard = tuple[str, list[Any]]
 
 
+def without_offset(event: str, args: list[Any]) -> Heard:
+    """As a page takes it: every event carries one more argument for connection state recovery, which no handler reads."""
+    *read, offset = args
+    assert isinstance(offset, str)
+    assert offset.isdigit()
+    return event, read
+
+
 class Socket(Protocol):
     """Hears the events of the contract, in order."""
 
@@ -53,7 +61,7 @@ class JsSocket:
     def hear(self) -> Heard:
         while (heard := node().hears_any(self._name))[0] in CONNECTION:
             pass
-        return heard
+        return without_offset(*heard)
 
     def close(self) -> None:
         node().disconnect(self._name)
@@ -67,7 +75,7 @@ class PythonSocket:
         self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
         self._namespace = namespace
         self._client = socketio.Client(reconnection=False, handle_sigint=False)
-        self._client.on("*", lambda event, *args: self._heard.put((event, list(args))), namespace=namespace)
+        self._client.on("*", lambda event, *args: self._heard.put(without_offset(event, list(args))), namespace=namespace)
         self._client.connect(base, namespaces=[namespace], wait_timeout=10, **options)
 
     def emit(self, event: str, *args: object) -> None:
