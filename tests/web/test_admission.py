@@ -18,7 +18,7 @@ def refused(reason: str) -> float:
 
 
 def answer(refusal: Refusal | None) -> tuple[int, str] | None:
-    return refusal and (refusal.status, refusal.reason)
+    return None if refusal is None else (refusal.status, refusal.reason)
 
 
 def test_without_limits_everybody_is_let_in() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
-from functools import partial
 
 import attrs
 import pytest
@@ -12,9 +11,8 @@ import trio
 from structlog.testing import capture_logs
 
 from ellara.metrics import CONNECTION_FAULTS
-from ellara.web.serve import serve_http
 from tests.web.hostile import REQUESTS, UPGRADES, request, upgrade
-from tests.web.site import SETTINGS, SOON_S, Application, Site, answers, read_until
+from tests.web.site import SETTINGS, SOON_S, Site, answers, read_until, serving
 
 HOSTILE = REQUESTS | {f"upgrade: {name}": data for name, data in UPGRADES.items()}
 
@@ -108,12 +106,8 @@ async def test_a_body_that_does_not_come_in_time_is_refused(site: Site) -> None:
 
 
 async def test_a_page_on_a_listed_origin_may_read_the_refusals_of_the_server_itself() -> None:
-    async with trio.open_nursery() as nursery:
-        named = attrs.evolve(SETTINGS, cors_origins=("https://a.id", "https://b.id"))
-        url = await nursery.start(partial(serve_http, Application(), named, trio.Event()))
-        site = Site(int(url.rpartition(":")[2]), Application(), trio.Event(), trio.Event())
+    async with serving(attrs.evolve(SETTINGS, cors_origins=("https://a.id", "https://b.id"))) as site:
         answer = await site.say(request("/", b"origin: https://b.id").replace(b"HTTP/1.1", b"HTTP/1.2"))
-        nursery.cancel_scope.cancel()
     assert answer.startswith(b"HTTP/1.1 505")
     assert b"access-control-allow-origin: https://b.id\r\n" in answer
 
@@ -212,14 +206,16 @@ async def test_an_idle_connection_ends_after_its_time_and_not_before(site: Site)
         assert trio.current_time() - answered_at > SETTINGS.head_timeout_s * 2
 
 
-@pytest.mark.parametrize("before", [b"", request()])
-async def test_a_head_that_drips_is_refused(site: Site, before: bytes) -> None:
-    async with await site.connect() as stream, trio.open_nursery() as dripping:
+@pytest.mark.parametrize("before", [b"", request()], ids=["first", "further"])
+async def test_a_head_that_drips_is_refused(before: bytes) -> None:
+    async with serving(attrs.evolve(SETTINGS, keep_alive_s=60)) as site, await site.connect() as stream:
         await stream.send_all(before)
-        answer = await read_until(stream, b"ok") if before else b""
-        dripping.start_soon(drip, stream, b"GET / HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 1_000)
-        answer = await read_until(stream, b"}")
-        dripping.cancel_scope.cancel()
+        if before:
+            await read_until(stream, b"ok")
+        async with trio.open_nursery() as dripping:
+            dripping.start_soon(drip, stream, b"GET / HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 1_000)
+            answer = await read_until(stream, b"}")
+            dripping.cancel_scope.cancel()
     assert answer.startswith(b"HTTP/1.1 408")
     assert answer.endswith(b'{"message":"Request Timeout"}')
 

@@ -16,6 +16,8 @@ from ellara.web.serve import serve_http
 from tests.web.hostile import request, upgrade
 from tests.web.site import SETTINGS, SOON_S, Application, Site, answers, read_until, serving
 
+FULL = attrs.evolve(SETTINGS, connections_max=1, head_timeout_s=60)
+
 
 async def test_stopping_lets_an_open_request_end(site: Site) -> None:
     async with await site.connect() as stream:
@@ -105,14 +107,36 @@ async def test_a_refused_connection_is_told_and_let_go() -> None:
     assert answer.endswith(b'{"message":"The server has as many connections as it can serve; please try again later"}')
 
 
+async def test_a_refused_connection_may_speak_while_it_is_told() -> None:
+    async with serving(FULL) as site, await site.connect(), await site.connect() as second:
+        for _ in range(3):
+            await second.send_all(b"GET / HTTP/1.1")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (await read_until(second, b"}")).startswith(b"HTTP/1.1 503")
+        assert await second.receive_some() == b""
+
+
+async def test_a_refused_connection_sees_the_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "REFUSED_S", 60.0)
+    async with serving(FULL) as site, await site.connect():
+        assert (await site.say(request())).startswith(b"HTTP/1.1 503")
+
+
 async def test_a_refused_connection_cannot_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "REFUSED_S", 0.05)
-    async with serving(attrs.evolve(SETTINGS, connections_max=1)) as site, await site.connect(), await site.connect() as second:
+    async with serving(FULL) as site, await site.connect(), await site.connect() as second:
         await read_until(second, b"}")
         with trio.fail_after(SOON_S), suppress(trio.BrokenResourceError):
             while True:
                 await second.send_all(b"x")
                 await trio.sleep(0.01)
+
+
+async def test_past_so_many_refused_ones_the_next_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "REFUSED_MAX", 1)
+    async with serving(FULL) as site, await site.connect(), await site.connect(), await site.connect() as third:
+        with trio.fail_after(SOON_S):
+            assert await third.receive_some() == b""
 
 
 async def test_one_address_has_so_many_connections_and_others_have_theirs() -> None:

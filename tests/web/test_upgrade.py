@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 
 import h11
 import pytest
 import trio
 
-from ellara.web.hypercorn_guard import GuardedConnection, GuardedHttp1
+from ellara.web.hypercorn_guard import GuardedConnection
+from ellara.web.hypercorn_http1 import GuardedHttp1
+from ellara.web.serve import WebSockets, serve_http
+from ellara.web.upgrade import Upgrade
 from tests.web.hostile import PATH, frame, request, upgrade
-from tests.web.site import SOON_S, Site, read_until
+from tests.web.site import SETTINGS, SOON_S, Application, Site, read_until
 
 
 async def test_what_comes_behind_the_request_is_handed_on_in_order(site: Site) -> None:
@@ -74,6 +78,22 @@ async def test_a_websocket_keeps_nothing_of_hypercorn(site: Site) -> None:
         assert kept == []
     finally:
         gc.enable()
+
+
+async def test_its_request_is_kept_by_nobody_but_its_handler() -> None:
+    kept: list[object] = []
+
+    async def websocket(_stream: trio.SocketStream, upgrade: Upgrade) -> None:
+        del upgrade
+        kept.extend(each for each in gc.get_objects() if isinstance(each, Upgrade))
+
+    async with trio.open_nursery() as nursery:
+        websockets = WebSockets(b"/", websocket)
+        url = await nursery.start(partial(serve_http, Application(), SETTINGS, trio.Event(), websockets=websockets))
+        site = Site(int(url.rpartition(":")[2]), Application(), trio.Event(), trio.Event())
+        assert await site.say(upgrade("/")) == b""
+        nursery.cancel_scope.cancel()
+    assert kept == []
 
 
 async def test_a_websocket_ends_with_its_handler(site: Site) -> None:
