@@ -6,7 +6,8 @@ restart every page comes back in the same second. Used by runs.py alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import attrs
@@ -62,35 +63,37 @@ class Following:
     async def run(self) -> None:
         """Until cancelled."""
         async for first in self._mailbox:
-            batch = [first]
+            batch = deque([first])
             while len(batch) < BATCH_MAX and (follow := self._mailbox.take()) is not None:
                 batch.append(follow)
-            await contain(partial(self._look_up, batch), "following", partial(_refuse_all, batch, Trouble.BROKEN))
+            await contain(partial(self._look_up, batch), "following", lambda: None)
 
-    async def _look_up(self, batch: Sequence[Follow]) -> None:
+    async def _look_up(self, batch: deque[Follow]) -> None:
+        """Each is let in or refused, also when this crashes or is cancelled."""
+        trouble: Trouble | Fault = Trouble.BROKEN
         try:
             async with self._pool.connection() as connection:
                 owners = await find_owners(connection, {follow.key[1] for follow in batch})
+            while batch:
+                self._decide(batch.popleft(), owners)
         except EllaraError as error:
-            _refuse_all(batch, trouble_of(error))
-            return
-        for follow in batch:
-            user_id, chat_id = follow.key
-            if owners.get(chat_id) == user_id:
-                self._let_in(follow)
-            else:  # another's and an unknown one answer alike
-                _refuse(follow, Trouble.UNKNOWN_CHAT)
+            trouble = trouble_of(error)
+        finally:
+            for follow in batch:
+                _refuse(follow, trouble)
+
+    def _decide(self, follow: Follow, owners: Mapping[str, str]) -> None:
+        user_id, chat_id = follow.key
+        if owners.get(chat_id) == user_id:
+            self._let_in(follow)
+        else:  # another's and an unknown one are refused alike
+            _refuse(follow, Trouble.UNKNOWN_CHAT)
 
     def _let_in(self, follow: Follow) -> None:
         if follow.ack is not None:
             follow.ack({"ok": True, "chatId": follow.key[1]})
         if self._audience.follow(follow.seat) and (answer := self._running(follow.key)) is not None:
             answer.catch_up(follow.seat.client, follow.after)
-
-
-def _refuse_all(batch: Sequence[Follow], trouble: Trouble | Fault) -> None:
-    for follow in batch:
-        _refuse(follow, trouble)
 
 
 def _refuse(follow: Follow, trouble: Trouble | Fault) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 
 import pytest
+import trio
 import trio.testing
 
 from ellara.actors import ledger
 from ellara.actors.following import MAILBOX_SIZE
 from ellara.actors.phrases import Language, Trouble, phrase
+from ellara.settings import Database
 from tests.actors.listener import Listener
 from tests.actors.runs.ground import LONG, Open, Room, open_chat
 
@@ -97,8 +100,9 @@ async def test_the_asker_itself_may_follow_and_still_hears_everything_once(room:
 
 
 async def test_a_new_chat_can_be_followed_before_it_is_announced(open_room: Open) -> None:
-    room, asker, acked = await open_room(title_wait_ms=200), Listener(), trio.Event()
-    room.runs.on_event(asker.client, "message", [{"question": LONG, "userId": room.user.id}], lambda answer: acked.set())
+    room, asker, acked = await open_room(title_wait_ms=5_000), Listener(), trio.Event()
+    payload = {"question": f"{LONG} [fault-title:slow:200]", "userId": room.user.id}
+    room.runs.on_event(asker.client, "message", [payload], lambda answer: acked.set())
     await acked.wait()
     async with room.pool.connection() as connection:
         row = await connection.row("SELECT id FROM ellara.chats WHERE user_id = %(user_id)s", user_id=room.user.id)
@@ -212,3 +216,15 @@ async def test_while_the_database_is_away_it_is_said_so(room: Room) -> None:
     listener = Listener()
     room.follow(listener, chat_id)
     assert await listener.until("bot_error") == phrase(Trouble.STOPPING, Language.INDONESIAN)
+
+
+async def test_who_waits_when_the_actor_is_cut_short_is_told(room: Room) -> None:
+    _, chat_id = await open_chat(room)
+    listener = Listener()
+    async with AsyncExitStack() as stack:
+        for _ in range(Database().pool_size):
+            await stack.enter_async_context(room.pool.connection())
+        room.follow(listener, chat_id)
+        await trio.testing.wait_all_tasks_blocked()
+        room.life.cancel()
+        assert await listener.until("bot_error") == phrase(Trouble.BROKEN, Language.INDONESIAN)
