@@ -23,18 +23,24 @@ from ellara.protocol import engineio
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
 from ellara.supervision import UNHEARD
+from ellara.web.admission import Admission, Refusal
 from ellara.web.cors import Headers
 from ellara.web.engineio_request import MESSAGES, Request
 from ellara.web.upgrade import Upgrade
 from ellara.web.websocket import Flusher, Line, Shared, accept, refuse
-
-PATH = "/socket.io/"
 
 GZIP_MIN_BYTES = 1024
 """The reference's threshold, for answers to polls."""
 
 CLOSE_S = 2.0
 """For all sessions at shutdown: the next poll of a live client comes within milliseconds."""
+
+FORBIDDEN = 4
+"""The reference's code for who is not let in; the message says why."""
+
+STOPPING = Refusal(503, "stopping", "The server is restarting; please try again in a moment", 5)
+
+JSON = (b"content-type", b"application/json")
 
 SESSIONS_PER_TURN = 100
 """Told of the shutdown between two turns of the loop."""
@@ -61,6 +67,7 @@ class SocketIO:
         self.clients = Clients(settings, timers, on_leave)
         self._hub = Hub(settings, Application(authenticate, on_event, on_excess), self.clients, timers, self._ended)
         self._shared = Shared(Flusher(write_timeout_s), timers, settings.payload_max_bytes)
+        self._admission = Admission(settings)
         self._sessions: dict[str, Session] = {}
         self._busy = 0
         """Requests being answered and WebSockets open."""
@@ -98,12 +105,12 @@ class SocketIO:
         code = request.fault(self._sessions, upgrade=True)
         if code is not None:
             return refuse(stream, 400, MESSAGES[code].encode(), request.cors())
-        if self._is_full and not request.sid:
-            return refuse(stream, 503, b"Too many sessions", request.cors())
         try:
             greeting, ws = accept(upgrade.headers, request.cors(), compress=self._settings.compression)
         except ProtocolError as error:
             return refuse(stream, 400, error.message.encode(), request.cors())
+        if not request.sid and (refusal := self._admit(upgrade.client)):
+            return refuse(stream, refusal.status, refusal.message.encode(), [_retry_after(refusal), *request.cors()])
         if request.sid:
             session, outbox = self._sessions[request.sid], Outbox(self._settings.outbox_max_bytes)
             session.socket_came(outbox)
@@ -122,9 +129,8 @@ class SocketIO:
 
     # Sessions.
 
-    @property
-    def _is_full(self) -> bool:
-        return self._closing or len(self._sessions) >= self._settings.sessions_max
+    def _admit(self, address: str) -> Refusal | None:
+        return STOPPING if self._closing else self._admission.admit(address, trio.current_time())
 
     def _open(self, address: str, *, websocket: bool) -> Session:
         session = Session(self._hub, address, websocket=websocket)
@@ -133,6 +139,7 @@ class SocketIO:
 
     def _ended(self, session: Session) -> None:
         del self._sessions[session.sid]
+        self._admission.release(session.address)
         self._something_ended.set()
 
     # Polling.
@@ -154,10 +161,11 @@ class SocketIO:
             await _answer(send, 204, request.preflight())
         elif (code := request.fault(self._sessions, upgrade=False)) is not None:
             await _answer_fault(send, request, code)
-        elif self._is_full and not request.sid:
-            await _answer(send, 503, request.cors())
         elif request.method not in ("GET", "POST"):
             await _answer(send, 500, request.cors())
+        elif not request.sid and (refusal := self._admit(_address(scope))):
+            body = msgspec.json.encode({"code": FORBIDDEN, "message": refusal.message})
+            await _answer(send, refusal.status, [JSON, _retry_after(refusal), *request.cors()], body)
         else:
             session = self._sessions[request.sid] if request.sid else self._open(_address(scope), websocket=False)
             try:
@@ -241,7 +249,11 @@ async def _answer(send: ASGISendCallable, status: int, headers: Headers, body: b
 
 async def _answer_fault(send: ASGISendCallable, request: Request, code: int) -> None:
     body = msgspec.json.encode({"code": code, "message": MESSAGES[code]})
-    await _answer(send, 400, [(b"content-type", b"application/json"), *request.cors()], body)
+    await _answer(send, 400, [JSON, *request.cors()], body)
+
+
+def _retry_after(refusal: Refusal) -> tuple[bytes, bytes]:
+    return b"retry-after", b"%d" % refusal.retry_after_s
 
 
 def _address(scope: HTTPScope) -> str:

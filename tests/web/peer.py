@@ -130,7 +130,7 @@ async def serving(settings: Socket = SETTINGS, origins: tuple[str, ...] = ("*",)
         url = await nursery.start(partial(serve_http, socketio, server, stop, websockets=websockets))
         peer = Peer(int(url.rpartition(":")[2]), socketio)
         yield peer
-        await socketio.close(deadline_s=0.2)
+        await socketio.close(deadline_s=0.01)
         stop.set()
         nursery.cancel_scope.cancel()
 
