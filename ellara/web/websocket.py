@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from math import inf
@@ -178,6 +179,8 @@ class Line:
         if taken < len(data):
             self._is_writing = True
             self._shared.flusher.spawn(partial(self._write, data[taken:]))
+        elif self._is_deaf:
+            self._say_it_is_all()
         elif self._outbox.closed:
             self._close()
         else:
@@ -273,6 +276,10 @@ class Line:
         self._cut_later()
         self.flush()
         self._session.socket_went(self._outbox)
+
+    def _say_it_is_all(self) -> None:
+        with suppress(OSError):  # the peer is gone already
+            self._stream.socket.shutdown(trio.socket.SHUT_WR)
 
     def _cut_later(self) -> None:
         self._shared.timers.set(self, trio.current_time() + CLOSE_WAIT_S)
