@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from contextlib import suppress
 from functools import partial
 
@@ -161,6 +163,25 @@ async def test_a_websocket_counts_as_the_connection_that_it_is() -> None:
         await site.app.ended.wait()
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert await answers(site)
+
+
+async def test_without_descriptors_connections_wait_until_there_are_some(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = [trio.socket.socket() for _ in range(5)]
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        for client in clients:
+            await client.connect(("127.0.0.1", site.port))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert caplog.messages == ["accept returned EMFILE (Too many open files); retrying in 0.1 seconds"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for client in clients:
+        await client.send(request())
+        with client, trio.fail_after(SOON_S):
+            assert (await client.recv(1_000)).startswith(b"HTTP/1.1 200")
 
 
 class TestBehindAProxy:
