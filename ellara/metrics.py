@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge
 
 ACTOR_CRASHES = Counter("ellara_actor_crashes_total", "Crashes of supervised actors and contained tasks", ["actor"])
 HTTP_REQUESTS = Counter("ellara_http_requests_total", "HTTP requests answered", ["method", "status"])
+CONNECTIONS = Gauge("ellara_connections", "Open TCP connections of clients, WebSockets among them")
 CONNECTION_FAULTS = Counter("ellara_connection_faults_total", "Connections ended by an error below the application")
 SESSIONS = Gauge("ellara_sessions", "Open Socket.IO connections")
 SESSIONS_DROPPED = Counter("ellara_sessions_dropped_total", "Connections ended by the server", ["reason"])

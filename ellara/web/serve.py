@@ -20,7 +20,7 @@ from hypercorn.typing import ASGIFramework
 
 from ellara.errors import CannotStart
 from ellara.log import get_logger
-from ellara.metrics import CONNECTION_FAULTS, CONNECTIONS_REFUSED
+from ellara.metrics import CONNECTION_FAULTS, CONNECTIONS, CONNECTIONS_REFUSED
 from ellara.settings import Server
 from ellara.supervision import innermost
 from ellara.web.addresses import UNKNOWN, Proxies, normal
@@ -112,9 +112,11 @@ class _Connections:
         if refused := self._places.take(counted):
             await self._refuse(stream, refused)
             return
+        CONNECTIONS.inc()
         try:
             await self._serve(stream, (peer, port))
         finally:
+            CONNECTIONS.dec()
             self._places.release(counted)
             del self._open[stream]
             self._left.set()

@@ -13,6 +13,7 @@ import trio
 from prometheus_client import REGISTRY
 
 from ellara.errors import CannotStart
+from ellara.metrics import CONNECTIONS
 from ellara.web import hypercorn_guard, serve
 from ellara.web.serve import serve_http
 from tests.web.hostile import request, upgrade
@@ -152,6 +153,16 @@ async def test_one_address_has_so_many_connections_and_others_have_theirs() -> N
                 await read_until(other, b"ok")
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert await answers(site)
+
+
+async def test_open_connections_are_counted(site: Site) -> None:
+    async with await site.connect() as first, await site.connect() as second:
+        for stream, data in ((first, request()), (second, upgrade())):
+            await stream.send_all(data)
+            await stream.receive_some()
+        assert CONNECTIONS._value.get() == 2
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    assert CONNECTIONS._value.get() == 0
 
 
 async def test_a_websocket_counts_as_the_connection_that_it_is() -> None:
