@@ -2,7 +2,8 @@
 
 What is emitted goes to the session that carries it, if one does, and into its log: what the client may not have received yet.
 The log is cut back by what the client says it has (its offset), and by its pongs: who answers a ping has all that came before it.
-Source: the 4.8 reference's connection state recovery; offsets are numbers here, as text.
+Source: the 4.8 reference's connection state recovery; offsets are numbers here, as text, and each client's begin at random: the
+JavaScript client goes on showing the last one of a session before, which must not pass for one of the session it has now.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import attrs
 from ellara.actors.outbox import Delta, Item, Payload, bytes_of, size_of
 from ellara.protocol import engineio, socketio
 from ellara.protocol.engineio import Packet
+
+OFFSETS_BEGIN_BELOW = 10**9
 
 
 class Carrier(Protocol):
@@ -109,7 +112,20 @@ class Log:
 class Client:
     """`user_id` None: it showed no token. `log` None: it cannot be recovered, and hears no offsets."""
 
-    __slots__ = ("_asked", "_carrier", "_confirmed", "_delta", "_log", "_offset", "gone", "id", "namespace", "pid", "user_id")
+    __slots__ = (
+        "_asked",
+        "_carrier",
+        "_confirmed",
+        "_delta",
+        "_first",
+        "_log",
+        "_offset",
+        "gone",
+        "id",
+        "namespace",
+        "pid",
+        "user_id",
+    )
 
     def __init__(self, namespace: str, user_id: str | None, carrier: Carrier, log: Log | None = None) -> None:
         self.id = secrets.token_urlsafe(15)
@@ -120,7 +136,7 @@ class Client:
         """It has left and will not be back: nobody hears what is emitted."""
         self._carrier: Carrier | None = carrier
         self._log = log
-        self._offset = self._asked = self._confirmed = 0
+        self._first = self._offset = self._asked = self._confirmed = secrets.randbelow(OFFSETS_BEGIN_BELOW)
         self._delta: Delta | None = None
 
     def emit(self, event: str, *args: object) -> None:
@@ -175,9 +191,11 @@ class Client:
             self._log.cut_back(self._confirmed)
             self._confirmed = self._asked
 
-    def missed(self, offset: int) -> Iterable[Entry] | None:
+    def missed(self, offset: int | None) -> Iterable[Entry] | None:
         """What came after `offset`, to be sent again; None: it cannot be recovered from there."""
-        if self._log is None or not self._confirmed <= offset <= self._offset:
+        if offset is None or not self._first <= offset <= self._offset:
+            offset = self._first  # it has heard nothing of this session
+        if self._log is None or offset < self._confirmed:
             return None
         missed = self._log.after(offset)
         self._confirmed = self._asked = offset

@@ -58,7 +58,7 @@ class Clients:
         if client is None or (client.namespace, client.user_id) != (namespace, user_id):
             RECOVERIES.labels(outcome="unknown").inc()
             return None
-        missed = client.missed(0 if offset is None else int(offset)) if offset is None or _is_offset(offset) else None
+        missed = client.missed(None if offset is None else int(offset)) if offset is None or _is_offset(offset) else None
         if missed is None:
             RECOVERIES.labels(outcome="too old").inc()
             return None

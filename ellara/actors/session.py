@@ -318,10 +318,12 @@ class Session:
         self._join_by = inf
         client, missed = self._recover(join, user_id) or (self._hub.clients.enter(join.namespace, user_id, self), ())
         self._here[join.namespace] = client
-        for entry in missed:  # before the reply, as the reference: the client holds them back until it has that
+        self._say(self._namespaces.accept(join.namespace, client.id, client.pid))
+        # After the reply, unlike the reference: the JavaScript client keeps events that come before it, also over one more cut, and
+        # would then hear them twice.
+        for entry in missed:
             for item in [entry] if isinstance(entry, Delta) else entry.packets:
                 self.queue(item)
-        self._say(self._namespaces.accept(join.namespace, client.id, client.pid))
 
     def _recover(self, join: Join, user_id: str | None) -> tuple[Client, Iterable[Entry]] | None:
         match join.auth:

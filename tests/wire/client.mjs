@@ -1,7 +1,7 @@
 // Drives real socket.io-client sockets. Commands come on standard input, one JSON array a line: ["open", socket, url, options],
-// ["emit", socket, event, ...args], ["ask", socket, event, ...args], ["connect", socket], ["disconnect", socket], ["forget"]: all
-// of them. What a socket hears goes to standard output, one JSON object a line: {socket, heard, args}. Bytes travel as
-// {"$bytes": hex}.
+// ["emit", socket, event, ...args], ["ask", socket, event, ...args], ["connect", socket], ["disconnect", socket], ["drop", socket]:
+// its WebSocket at this end alone, ["auth", socket, auth]: at the next connection, ["forget"]: all of them. What a socket hears
+// goes to standard output, one JSON object a line: {socket, heard, args}. Bytes travel as {"$bytes": hex}.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -16,7 +16,10 @@ const commands = {
     const socket = io(url, { forceNew: true, ...options });
     sockets.set(name, socket);
     socket.io.on("open", () => socket.io.engine.once("upgrade", (transport) => say(name, "upgrade", transport.name)));
-    socket.on("connect", () => say(name, "connect", socket.id, socket.io.engine.transport.name));
+    socket.on("connect", () => {
+      const { id, recovered, _pid: pid, io: { engine } } = socket;
+      say(name, "connect", id, engine.transport.name, recovered ?? false, { engine: engine.id, pid });
+    });
     socket.on("disconnect", (reason) => say(name, "disconnect", reason, socket.active));
     socket.on("connect_error", (error) => say(name, "connect_error", error.message, socket.active));
     socket.onAny((event, ...args) => say(name, event, ...args));
@@ -25,6 +28,8 @@ const commands = {
   ask: (name, event, ...args) => sockets.get(name).emit(event, ...args, (...answer) => say(name, "ack", ...answer)),
   connect: (name) => sockets.get(name).connect(),
   disconnect: (name) => sockets.get(name).disconnect(),
+  drop: (name) => sockets.get(name).io.engine.transport.ws.terminate(),
+  auth: (name, auth) => Object.assign(sockets.get(name), { auth }),
   forget() {
     for (const socket of sockets.values()) socket.offAny().off().disconnect();
     sockets.clear();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,17 +16,17 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class EchoServer:
-    """tests/wire/echo_server.py; started again, it takes the same port."""
+    """tests/wire/echo_server.py with these settings of [socket]; started again, it takes the same port."""
 
-    def __init__(self, ping_interval_s: float = 25.0) -> None:
-        self._port, self._ping_interval_s = 0, ping_interval_s
+    def __init__(self, **settings: float) -> None:
+        self.port, self._settings = 0, settings
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.wire.echo_server", str(self._port), str(self._ping_interval_s)]
+        command = [sys.executable, "-m", "tests.wire.echo_server", str(self.port), json.dumps(self._settings)]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         self.url = self._line()
-        self._port = int(self.url.rpartition(":")[2])
+        self.port = int(self.url.rpartition(":")[2])
 
     def sees_leave(self, sid: object) -> None:
         """Waits until that client has left."""
@@ -45,8 +46,8 @@ class EchoServer:
 
 @pytest.fixture(scope="session")
 def echo() -> Iterator[EchoServer]:
-    """For all tests that leave it as it is."""
-    server = EchoServer()
+    """For all tests that leave it as it is. Without recovery, so that what comes back is what was said."""
+    server = EchoServer(recovery_s=0)
     yield server
     server.stop()
 
@@ -54,7 +55,7 @@ def echo() -> Iterator[EchoServer]:
 @pytest.fixture
 def own_echo() -> Iterator[EchoServer]:
     """For a test that stops it; its clients are kept by a quick heartbeat."""
-    server = EchoServer(ping_interval_s=0.1)
+    server = EchoServer(ping_interval_s=0.1, recovery_s=0)
     yield server
     server.stop()
 

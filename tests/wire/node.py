@@ -11,7 +11,7 @@ import subprocess
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 FOLDER = Path(__file__).parent
 INSTALL_S, HEAR_S = 300.0, 15.0
@@ -57,7 +57,7 @@ class JsClient:
         self._process = subprocess.Popen(
             [*node, str(FOLDER / "client.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
-        self._heard: list[tuple[str, str, list[object]]] = []
+        self._heard: list[tuple[str, str, list[Any]]] = []
 
     def open(self, url: str, socket: str = "socket", **options: object) -> None:
         """`options` as for `io(url, options)`; the path of the URL is the namespace."""
@@ -66,7 +66,7 @@ class JsClient:
     def emit(self, event: str, *args: object, socket: str = "socket") -> None:
         self._say("emit", socket, event, *args)
 
-    def ask(self, event: str, *args: object, socket: str = "socket") -> list[object]:
+    def ask(self, event: str, *args: object, socket: str = "socket") -> list[Any]:
         """Emits with an acknowledgement and waits for it."""
         self._say("ask", socket, event, *args)
         return self.hears("ack", socket)
@@ -77,14 +77,25 @@ class JsClient:
     def disconnect(self, socket: str = "socket") -> None:
         self._say("disconnect", socket)
 
+    def drop(self, socket: str = "socket") -> None:
+        """Ends its WebSocket at this end alone, without a word to the other."""
+        self._say("drop", socket)
+
+    def auth(self, auth: object, socket: str = "socket") -> None:
+        """What it shows when it connects again."""
+        self._say("auth", socket, auth)
+
     def forget(self) -> None:
         """Disconnects all sockets and forgets what they heard: for the next test."""
         self._say("forget")
         self.hears("forgotten", "")
         self._heard.clear()
 
-    def hears(self, event: str, socket: str = "socket") -> list[object]:
-        """Waits for the next such event (or connect, upgrade, disconnect, connect_error, ack) and gives its arguments."""
+    def hears(self, event: str, socket: str = "socket") -> list[Any]:
+        """Waits for the next such event (or connect, upgrade, disconnect, connect_error, ack) and gives its arguments.
+
+        `connect`: id, transport, whether it was recovered, {engine: id of the session, pid}.
+        """
         while True:
             for number, (where, heard, args) in enumerate(self._heard):
                 if (where, heard) == (socket, event):
@@ -92,7 +103,13 @@ class JsClient:
                     return args
             self._read_line(event)
 
-    def hears_any(self, socket: str = "socket") -> tuple[str, list[object]]:
+    def heard(self, event: str, socket: str = "socket") -> list[list[Any]]:
+        """The arguments of all such events that have come by now, without waiting."""
+        found = [args for where, heard, args in self._heard if (where, heard) == (socket, event)]
+        self._heard = [each for each in self._heard if each[:2] != (socket, event)]
+        return found
+
+    def hears_any(self, socket: str = "socket") -> tuple[str, list[Any]]:
         """Waits for the next event of any name."""
         while True:
             for number, (where, heard, args) in enumerate(self._heard):
