@@ -7,7 +7,7 @@ Source: the public "Engine.IO protocol" document, and the 4.8 reference where it
 from __future__ import annotations
 
 import binascii
-import re
+import string
 from collections.abc import Iterable
 from enum import Enum
 
@@ -27,6 +27,9 @@ class Type(Enum):
     UPGRADE = "5"
     NOOP = "6"
 
+
+_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"+/-_" + string.ascii_letters.encode() + string.digits.encode()))
 
 _BY_CHARACTER = {kind.value: kind for kind in Type}
 
@@ -76,6 +79,6 @@ def split_payload(body: str) -> list[str]:
 
 def _bytes_from_base64(text: str) -> bytes:
     """As leniently as the reference: either alphabet, padding optional, other characters skipped."""
-    digits = re.sub(r"[^A-Za-z0-9+/]", "", text.partition("=")[0].replace("-", "+").replace("_", "/"))
-    whole = digits[: len(digits) - 1] if len(digits) % 4 == 1 else digits
-    return binascii.a2b_base64(whole + "=" * (-len(whole) % 4))
+    digits = text.partition("=")[0].encode("ascii", "ignore").translate(_STANDARD_BASE64, _NOT_BASE64)
+    whole = digits[:-1] if len(digits) % 4 == 1 else digits
+    return binascii.a2b_base64(whole + b"=" * (-len(whole) % 4))

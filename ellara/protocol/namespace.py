@@ -59,12 +59,16 @@ TAKEN: Mapping[State, tuple[type[socketio.Packet], ...]] = {
 """What a client may send in each state; anything else ends the connection."""
 
 
-class Namespaces:
-    """`served`: the names there are."""
+POLLUTING = frozenset({"__proto__", "constructor", "prototype"})
+"""No event of anybody's; as keys of a JavaScript object they would change all others."""
 
-    def __init__(self, served: tuple[str, ...]) -> None:
+
+class Namespaces:
+    """`served`: the names there are. `packet_max_bytes`: one packet with its attachments."""
+
+    def __init__(self, served: tuple[str, ...], packet_max_bytes: int = socketio.PACKET_MAX_BYTES) -> None:
         self._served = served
-        self._decoder = socketio.Decoder()
+        self._decoder = socketio.Decoder(packet_max_bytes)
         self._states: dict[str, State] = {}
 
     def receive(self, message: str | bytes) -> list[Event]:
@@ -81,9 +85,9 @@ class Namespaces:
             case Disconnect():
                 del self._states[packet.namespace]
                 return [Left(packet.namespace)]
-            case socketio.Event(args=[str() as name, *args]):
+            case socketio.Event(args=[str() as name, *args]) if name not in POLLUTING:
                 return [Received(packet.namespace, name, args, packet.id)]
-            case socketio.Event() | Ack() | ConnectError():  # events without a name; answers to what nobody asked
+            case socketio.Event() | Ack() | ConnectError():  # nobody's events; answers to what nobody asked
                 return []
 
     def _asked(self, packet: Connect) -> Event:

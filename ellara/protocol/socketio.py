@@ -6,29 +6,24 @@ Source: the public "Socket.IO protocol" document, and the 4.8 reference where it
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import TypeAlias
 
 import attrs
-import msgspec
 
 from ellara.errors import ProtocolError
+from ellara.protocol.jsontext import NESTING_MAX, from_json, to_json
 
 ATTACHMENTS_MAX = 10
 """The reference's own limit."""
 
-NESTING_MAX = 200
-"""No client of ours comes near it. The interpreter's own limit is no guard: libraries raise it past what the C stack holds."""
+PACKET_MAX_BYTES = 2_000_000
+"""A text and its attachments together: a message as long as a payload may be, with an attachment as long."""
 
 _HEAD = re.compile(r"([0-6])(?:(?<=[56])([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]*)", re.ASCII)
 _ID_MAX_DIGITS = 40
 """JavaScript reads any length as a float; past this no client can mean it."""
-
-_BETWEEN_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[^\[\]{}"]++', re.DOTALL)
-"""Strings whole, brackets in them included; one without an end goes to the end. Possessive: no backtracking on hostile text."""
 
 _ABSENT = object()
 """No payload at all; `null` is something else."""
@@ -79,25 +74,27 @@ def encode(packet: Packet) -> list[str | bytes]:
     """The text, then the attachments. Raises `ProtocolError` for what JSON cannot say (too deep; infinity beside odd text)."""
     match packet:
         case Connect():
-            return [f"0{_prefix(packet.namespace)}{_to_json(packet.data) if packet.data is not None else ''}"]
+            return [f"0{_prefix(packet.namespace)}{to_json(packet.data) if packet.data is not None else ''}"]
         case Disconnect():
             return [f"1{_prefix(packet.namespace)}"]
         case ConnectError():
-            return [f"4{_prefix(packet.namespace)}{_to_json(packet.data)}"]
+            return [f"4{_prefix(packet.namespace)}{to_json(packet.data)}"]
         case Event() | Ack():
             attachments: list[bytes] = []
-            payload = _to_json(_take_out(packet.args, attachments))
+            payload = to_json(_take_out(packet.args, attachments))
             kind = 2 if isinstance(packet, Event) else 3
             head = f"{kind + 3}{len(attachments)}-" if attachments else f"{kind}"
             return [f"{head}{_prefix(packet.namespace)}{'' if packet.id is None else packet.id}{payload}", *attachments]
 
 
 class Decoder:
-    """One direction of one connection: remembers a packet whose attachments are still to come."""
+    """One direction of one connection: remembers a packet whose attachments are still to come, `max_bytes` in all."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = PACKET_MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._waiting: tuple[Event | Ack, int] | None = None
         self._attachments: list[bytes] = []
+        self._held_bytes = 0
 
     def receive(self, message: str | bytes) -> Packet | None:
         """One Engine.IO message; None while attachments are missing. Raises `ProtocolError`."""
@@ -109,22 +106,21 @@ class Decoder:
         if not attachments:
             return packet
         assert isinstance(packet, Event | Ack)
-        self._waiting = packet, attachments
+        self._waiting, self._held_bytes = (packet, attachments), len(message.encode("utf-8", "surrogatepass"))
         return None
 
     def _attach(self, data: bytes) -> Packet | None:
         if self._waiting is None:
             raise ProtocolError("An attachment without a packet")
         packet, attachments = self._waiting
+        self._held_bytes += len(data)
+        if self._held_bytes > self._max_bytes:
+            raise ProtocolError(f"A packet of {self._held_bytes} bytes with its attachments, at most {self._max_bytes} are taken")
         self._attachments.append(data)
         if len(self._attachments) < attachments:
             return None
         found, self._waiting, self._attachments = self._attachments, None, []
-        try:
-            args = [_put_back(arg, found) for arg in packet.args]
-        except RecursionError:
-            raise ProtocolError("Nested too deeply") from None
-        return attrs.evolve(packet, args=args)
+        return attrs.evolve(packet, args=[_put_back(arg, found) for arg in packet.args])
 
 
 def _decode(text: str) -> tuple[Packet, int]:
@@ -137,7 +133,7 @@ def _decode(text: str) -> tuple[Packet, int]:
         raise ProtocolError(f"Expected 1 to {ATTACHMENTS_MAX} attachments, not {attachments}")
     if len(ack_id) > _ID_MAX_DIGITS:
         raise ProtocolError(f"An id of {len(ack_id)} digits, at most {_ID_MAX_DIGITS} are taken")
-    payload = _from_json(text[head.end() :]) if len(text) > head.end() else _ABSENT
+    payload = from_json(text[head.end() :]) if len(text) > head.end() else _ABSENT
     return _packet(kind, namespace or "/", int(ack_id) if ack_id else None, payload), int(attachments or 0)
 
 
@@ -196,52 +192,3 @@ def _put_back(value: object, attachments: list[bytes]) -> object:
             return {key: _put_back(item, attachments) for key, item in value.items()}
         case _:
             return value
-
-
-def _to_json(value: object) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:  # a lone surrogate, which JavaScript's strings may hold: written as the escape it came as
-        return _escaped(value)
-    except RecursionError:
-        raise ProtocolError("Nested too deeply") from None
-
-
-def _escaped(value: object) -> str:
-    try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"Not to be said in JSON: {error}") from None
-
-
-def _from_json(text: str) -> object:
-    if text.count("[") + text.count("{") > NESTING_MAX and _nesting(text) > NESTING_MAX:
-        raise ProtocolError(f"Nested more than {NESTING_MAX} deep")
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return _leniently(text)
-    except RecursionError:
-        raise ProtocolError("Nested too deeply") from None
-
-
-def _leniently(text: str) -> object:
-    """What JavaScript takes and msgspec does not: lone surrogates, and numbers beyond every range, which become infinite."""
-    try:
-        return json.loads(text, parse_int=_integer, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"Malformed JSON: {error}") from None
-
-
-def _nesting(text: str) -> int:
-    """How deep a JSON text nests, as far as it is well-formed; past that at least as deep as a parser would get."""
-    brackets = _BETWEEN_BRACKETS.sub("", text)
-    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0)
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= 400 else float(digits)
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
