@@ -319,8 +319,8 @@ class Session:
         client, missed = self._recover(join, user_id) or (self._hub.clients.enter(join.namespace, user_id, self), ())
         self._here[join.namespace] = client
         self._say(self._namespaces.accept(join.namespace, client.id, client.pid))
-        # After the reply, unlike the reference: the JavaScript client keeps events that come before it, also over one more cut, and
-        # would then hear them twice.
+        # After the reply, unlike the reference: the JavaScript client keeps what comes before it, over one more cut too, and then
+        # hears it twice.
         for entry in missed:
             for item in [entry] if isinstance(entry, Delta) else entry.packets:
                 self.queue(item)

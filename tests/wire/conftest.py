@@ -37,6 +37,11 @@ class EchoServer:
         self._process.terminate()
         assert self._process.wait(timeout=10.0) == 0
 
+    def kill(self) -> None:
+        """For a test that leaves sessions behind, which a stop would wait for."""
+        self._process.kill()
+        self._process.communicate()
+
     def _line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

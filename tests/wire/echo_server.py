@@ -1,7 +1,7 @@
 """Socket.IO alone, behind the real HTTP server: a process that prints its URL, then `left SID` whenever a client has left.
 
 An event is acknowledged with its own arguments, or echoed. `count N` is answered with the events `number 0` to `number N-1`,
-`who` with `you SID USER`, `wait S` with `waited` after S seconds. For clients that are cut: `stream N S` is `count N` with a number
+`who` with `you SID USER`, `wait S` with `waited` after S seconds. For clients that are cut: `stream N S` is `count N`, a number
 each S seconds, `write N S` the same as deltas of one text; and another one may have N numbers and a picture sent to a client that
 has emitted something, wherever that is now: `tell SID N`, acknowledged.
 `python -m tests.wire.echo_server PORT SETTINGS`, these as JSON for [socket]; SIGTERM stops it as it stops the daemon.

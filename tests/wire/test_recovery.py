@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import socketio
 
 from tests.badnet import BadNet
 from tests.wire.conftest import EchoServer
@@ -17,7 +19,7 @@ from tests.wire.node import JsClient
 CUT_IN_HANDSHAKE_MS = 100
 """A WebSocket that ends between its 101 and the open packet this client notices by its own timeout alone, by default of 20 s."""
 
-FAR_BYTES = 1_000_000
+FAR_BYTES, WAIT_S = 1_000_000, 10.0
 
 over_each_transport = pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]], ids="+".join)
 
@@ -82,7 +84,7 @@ def serve(**settings: float) -> Iterator[EchoServer]:
     try:
         yield server
     finally:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -112,24 +114,24 @@ def test_after_a_cut_it_hears_exactly_what_it_missed(
 @over_each_transport
 def test_thirty_cuts_while_numbers_come(js: JsClient, server: EchoServer, net: BadNet, transports: list[str]) -> None:
     listener = Listener(js, server, net, transports=transports)
-    js.emit("stream", 600, 0.002)
+    js.emit("stream", 400, 0.003)
     heard = listener.numbers(1)
     for _ in range(30):
         listener.lose()
         listener.is_recovered()
         heard += listener.numbers(1)
-    assert heard + listener.numbers(600 - len(heard)) == list(range(600))
+    assert heard + listener.numbers(400 - len(heard)) == list(range(400))
 
 
 def test_thirty_cuts_while_a_text_is_written(js: JsClient, server: EchoServer, net: BadNet) -> None:
     listener = Listener(js, server, net, transports=["websocket"])
-    js.emit("write", 600, 0.002)
+    js.emit("write", 400, 0.003)
     text = ""
     for _ in range(30):
         text += str(js.hears("text")[0])
         net.cut()
         listener.is_recovered()
-    whole = "".join(f"{number} " for number in range(600))
+    whole = "".join(f"{number} " for number in range(400))
     while len(text) < len(whole):
         text += str(js.hears("text")[0])
     assert text == whole
@@ -193,13 +195,30 @@ def test_a_line_that_only_the_client_knows_is_dead_is_replaced(js: JsClient, ser
 def test_a_line_gone_deaf_is_noticed_by_the_heartbeat(js: JsClient, transports: list[str]) -> None:
     with serve(ping_interval_s=0.1, ping_timeout_s=0.2) as server, BadNet(server.port) as net:
         listener = Listener(js, server, net, transports=transports)
-        js.emit("stream", 400, 0.002)
+        js.emit("stream", 100, 0.002)
         heard = listener.numbers(10)
         while not js.heard("disconnect"):
             net.go_deaf()
             js.ask("hello", socket="steady")
-        assert heard + listener.numbers(390) == list(range(400))
+        assert heard + listener.numbers(90) == list(range(100))
         listener.is_recovered()
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"]], ids="+".join)
+def test_pythons_client_which_knows_no_recovery_simply_reconnects(server: EchoServer, net: BadNet, transports: list[str]) -> None:
+    client, heard = socketio.Client(reconnection_delay=0.1), queue.SimpleQueue[object]()
+    client.on("connect", lambda: heard.put("connected"))
+    client.on("disconnect", lambda _reason: heard.put("cut"))
+    client.on("number", lambda number, _offset: heard.put(number))
+    client.connect(net.url, transports=transports)
+    for _ in range(3):
+        assert heard.get(timeout=WAIT_S) == "connected"
+        client.emit("count", 5)
+        assert [heard.get(timeout=WAIT_S) for _ in range(5)] == list(range(5))
+        while heard.empty():
+            net.cut()
+        assert heard.get(timeout=WAIT_S) == "cut"
+    client.disconnect()
 
 
 def test_too_late_it_comes_back_fresh(js: JsClient) -> None:
