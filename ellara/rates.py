@@ -58,8 +58,8 @@ class Buckets:
             return True
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = Bucket(self._per_s, now)
             self._sweep(now)
+            bucket = self._buckets[key] = Bucket(self._per_s, now)
         return bucket.take(now)
 
     def __len__(self) -> int:

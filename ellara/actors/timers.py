@@ -17,7 +17,7 @@ import trio
 from ellara.mailbox import Bell
 
 TOLD_PER_TURN = 50
-"""Between two turns of the loop: five thousand that connected together are due together."""
+"""Or put back, between two turns of the loop: five thousand that connected together are due together."""
 
 
 class Timed(Protocol):
@@ -66,16 +66,14 @@ class Timers:
             await self._tell()
 
     async def _tell(self) -> None:
-        told, now = 0, trio.current_time()
-        while self._heap and self._heap[0][0] <= now:
+        for number in count(1):
+            if not self._heap or self._heap[0][0] > trio.current_time():
+                return
             for timed in heappop(self._heap)[2]:
                 timed.timer.entry = None
-                if timed.timer.due > now:
+                if timed.timer.due > trio.current_time():
                     self._push(timed)
-                    continue
-                timed.tick()
-                told += 1
-            if told % TOLD_PER_TURN == TOLD_PER_TURN - 1:
-                told += 1
+                else:
+                    timed.tick()
+            if number % TOLD_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
-                now = trio.current_time()
