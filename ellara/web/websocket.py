@@ -218,7 +218,7 @@ class Line:
                 self._cut()
 
     async def _receive(self, data: bytes) -> None:
-        if self._is_deaf:
+        if self._is_deaf or self._ws.state is ConnectionState.CLOSED:  # behind the peer's close frame: wsproto would raise
             return
         self._ws.receive_data(data)
         for number, event in enumerate(self._ws.events(), start=1):
