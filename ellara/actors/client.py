@@ -92,7 +92,7 @@ class Log:
                 joined.append(attrs.evolve(entry, taken=False) if isinstance(entry, Delta) else entry)
         self._entries = joined
         self.grow(sum(map(_size, joined)) - self._bytes)
-        return joined
+        return tuple(joined)  # it is sent while the log may change: the outbox may be full
 
     @property
     def last(self) -> Entry | None:
@@ -193,10 +193,10 @@ class Client:
 
     def missed(self, offset: int | None) -> Iterable[Entry] | None:
         """What came after `offset`, to be sent again; None: it cannot be recovered from there."""
+        if self._log is None:
+            return None
         if offset is None or not self._first <= offset <= self._offset:
             offset = self._first  # it has heard nothing of this session
-        if self._log is None or offset < self._confirmed:
-            return None
         missed = self._log.after(offset)
         self._confirmed = self._asked = offset
         self._delta = None
