@@ -20,6 +20,9 @@ from ellara.settings import Socket
 
 OFFSET_MAX_DIGITS = 15
 
+WEIGH_INTERVAL_S = 1.0
+"""So often it is looked whether the lost ones have become too heavy: their answers go on."""
+
 
 class Clients:
     """`on_leave`: told of each that is gone for good."""
@@ -63,6 +66,7 @@ class Clients:
             RECOVERIES.labels(outcome="too old").inc()
             return None
         self._lost.pop(pid, None)
+        self.tick()
         client.carried_by(carrier)
         RECOVERIES.labels(outcome="recovered").inc()
         return client, missed
@@ -74,10 +78,7 @@ class Clients:
             self.leave(client)
             return
         self._lost[client.pid] = trio.current_time() + self._settings.recovery_s
-        while len(self._lost) > self._settings.sessions_max or self._logged.bytes > self._settings.recovery_total_max_bytes:
-            if not self._give_up_longest_lost():
-                break
-        self._set_timer()
+        self.tick()
 
     def leave(self, client: Client) -> None:
         """It is gone for good."""
@@ -102,25 +103,27 @@ class Clients:
 
     def give_up_lost(self) -> None:
         """At shutdown: nobody who is not here will be back in this process."""
-        while self._give_up_longest_lost():
-            pass
+        while self._lost:
+            self._give_up_longest_lost()
         self._set_timer()
 
     def tick(self) -> None:
         now = trio.current_time()
-        while self._lost and next(iter(self._lost.values())) <= now:
+        while self._lost and (self._are_too_many or next(iter(self._lost.values())) <= now):
             self._give_up_longest_lost()
         self._set_timer()
 
-    def _give_up_longest_lost(self) -> bool:
-        pid = next(iter(self._lost), None)
-        if pid is not None:
-            self.leave(self._by_pid[pid])
-        return pid is not None
+    @property
+    def _are_too_many(self) -> bool:
+        return len(self._lost) > self._settings.sessions_max or self._logged.bytes > self._settings.recovery_total_max_bytes
+
+    def _give_up_longest_lost(self) -> None:
+        self.leave(self._by_pid[next(iter(self._lost))])
 
     def _set_timer(self) -> None:
         CLIENTS_LOST.set(len(self._lost))
-        self._timers.set(self, next(iter(self._lost.values()), inf))
+        next_weighing = trio.current_time() + WEIGH_INTERVAL_S
+        self._timers.set(self, min(next_weighing, next(iter(self._lost.values()))) if self._lost else inf)
 
 
 def _is_offset(text: str) -> bool:
