@@ -39,6 +39,7 @@ from ellara.storage.migrate import migrate, pending_migrations
 from ellara.storage.pool import Pool
 from ellara.storage.transactions import find_transactions
 from ellara.supervision import RestartLimit, Run, supervise
+from ellara.web import descriptors
 from ellara.web.app import SOCKET_PATH, Parts, build
 from ellara.web.serve import WebSockets, serve_http
 from ellara.web.socketio import SocketIO
@@ -58,6 +59,7 @@ async def run(settings: Settings, home: Path, say: Say) -> None:
 
     Raises `CannotStart` when it cannot be served with these settings, `GaveUp` when an actor keeps crashing.
     """
+    settings = descriptors.within(settings, descriptors.raise_limit(settings))
     prompt = _prompt(home, settings.openai.prompt_file)
     state_dir = home / settings.sandbox.state_dir
     stop = trio.Event()
