@@ -121,9 +121,11 @@ class Outbox:
         self.close()
 
     def move_to(self, other: Outbox) -> None:
-        """At the switch of transports: what was queued leaves over the new one, and this one is closed."""
-        for item in self._items:
-            other.put(item)
+        """At the switch of transports: what was queued leaves over the new one, all of it, and this one is closed."""
+        other._items += self._items
+        other._bytes += self._bytes
+        if self._items:
+            other._call()
         self._items = []
         self.close()
 
