@@ -17,15 +17,18 @@ from tests.web.hostile import request
 
 SETTINGS = Server(port=0, stop_s=0.3, write_timeout_s=0.3, body_timeout_s=0.3, head_timeout_s=0.3, keep_alive_s=1)
 SOON_S = 5.0
+LONG = ("/flood", "/large")
 
 
 @attrs.define
 class Application:
-    """/slow and /deaf wait for `go` and read no body; /flood writes without end. WebSockets: `websocket`."""
+    """/slow and /deaf wait for `go` and read no body; /flood writes without end, /large once. WebSockets: `websocket`."""
 
     go: trio.Event = attrs.field(factory=trio.Event)
     arrived: trio.Event = attrs.field(factory=trio.Event)
     ended: trio.Event = attrs.field(factory=trio.Event)
+    broken: trio.Event = attrs.field(factory=trio.Event)
+    """It heard that what it said did not arrive."""
     upgrades: list[Upgrade] = attrs.field(factory=list)
     clients: list[object] = attrs.field(factory=list)
 
@@ -34,6 +37,9 @@ class Application:
         self.clients.append(scope["client"])
         try:
             await self.http(scope["path"], receive, send)
+        except trio.BrokenResourceError:
+            self.broken.set()
+            raise
         finally:
             self.ended.set()
 
@@ -47,10 +53,10 @@ class Application:
             await self.go.wait()
         while path not in ("/slow", "/deaf") and (await receive()).get("more_body"):
             pass
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")] * (path != "/flood")})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")] * (path not in LONG)})
         while path == "/flood":
             await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await send({"type": "http.response.body", "body": bytes(20_000_000) if path == "/large" else b"ok"})
 
     async def hasty(self, receive: Any, send: Any) -> None:
         """As quart: what reads cancels what answers once it hears of the end."""

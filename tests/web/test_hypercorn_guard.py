@@ -8,6 +8,7 @@ from contextlib import suppress
 import attrs
 import pytest
 import trio
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ellara.metrics import CONNECTION_FAULTS
@@ -79,11 +80,17 @@ async def test_a_fault_below_the_application_is_counted_and_logged_in_one_line(s
 
 
 async def test_refusals_of_the_server_itself_are_json(site: Site) -> None:
+    before = answered("400")
     head, _, body = (await site.say(b"GET / HTTP/1.1\r\n\r\n")).partition(b"\r\n\r\n")
+    assert answered("400") == before + 1
     assert head.startswith(b"HTTP/1.1 400")
     assert b"content-type: application/json" in head
     assert b"access-control-allow-origin: *" in head
     assert body == b'{"message":"Bad Request"}'
+
+
+def answered(status: str) -> float:
+    return REGISTRY.get_sample_value("ellara_http_requests_total", {"method": "other", "status": status}) or 0.0
 
 
 async def test_the_server_does_not_name_itself(site: Site) -> None:
@@ -132,6 +139,13 @@ async def test_a_peer_that_does_not_read_is_cut(site: Site) -> None:
         with trio.fail_after(SOON_S):
             await site.app.ended.wait()
         assert await answers(site)
+
+
+async def test_an_application_hears_that_its_last_words_did_not_arrive(site: Site) -> None:
+    async with await site.connect() as stream:
+        await stream.send_all(request("/large"))
+        with trio.fail_after(SOON_S):
+            await site.app.broken.wait()
 
 
 async def test_a_peer_that_talks_and_does_not_read_leaves_nothing_behind(site: Site) -> None:

@@ -71,11 +71,12 @@ async def test_cancelling_does_not_wait_for_a_peer_that_does_not_read() -> None:
         async with trio.open_nursery() as nursery:
             patient = attrs.evolve(SETTINGS, write_timeout_s=60)
             url = await nursery.start(partial(serve_http, app, patient, trio.Event()))
-            async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
-                await stream.send_all(request("/flood"))
-                await app.arrived.wait()
-                await trio.testing.wait_all_tasks_blocked(0.01)
-                nursery.cancel_scope.cancel()
+            stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+            await stream.send_all(request("/flood"))
+            await app.arrived.wait()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+        await stream.aclose()
 
 
 async def test_a_port_in_use_is_a_clear_refusal(site: Site) -> None:
