@@ -71,8 +71,9 @@ async def refuse(stream: trio.SocketStream, status: int, body: bytes, headers: H
     """Instead of a 101."""
     head = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"), *headers]
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(b"%s: %s" % each for each in head), b"", body]
-    await stream.send_all(b"\r\n".join(lines))
-    await stream.send_eof()
+    with trio.move_on_after(CLOSE_WAIT_S):  # a peer that left its last answers unread has no room for this one
+        await stream.send_all(b"\r\n".join(lines))
+        await stream.send_eof()
 
 
 class Flusher:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
+from contextlib import suppress
 from functools import partial
 
 import h11
 import pytest
 import trio
 
+from ellara.web import websocket
 from ellara.web.hypercorn_guard import GuardedConnection
 from ellara.web.hypercorn_http1 import GuardedHttp1
 from ellara.web.serve import WebSockets, serve_http
@@ -83,12 +86,12 @@ async def test_a_websocket_keeps_nothing_of_hypercorn(site: Site) -> None:
 async def test_its_request_is_kept_by_nobody_but_its_handler() -> None:
     kept: list[object] = []
 
-    async def websocket(_stream: trio.SocketStream, upgrade: Upgrade) -> None:
+    async def handle(_stream: trio.SocketStream, upgrade: Upgrade) -> None:
         del upgrade
         kept.extend(each for each in gc.get_objects() if isinstance(each, Upgrade))
 
     async with trio.open_nursery() as nursery:
-        websockets = WebSockets(b"/", websocket)
+        websockets = WebSockets(b"/", handle)
         url = await nursery.start(partial(serve_http, Application(), SETTINGS, trio.Event(), websockets=websockets))
         site = Site(int(url.rpartition(":")[2]), Application(), trio.Event(), trio.Event())
         assert await site.say(upgrade("/")) == b""
@@ -104,3 +107,15 @@ async def test_a_websocket_ends_with_its_handler(site: Site) -> None:
         with trio.fail_after(SOON_S):
             assert await stream.receive_some() == b""
             await site.app.ended.wait()
+
+
+async def test_a_refused_one_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "CLOSE_WAIT_S", 0.05)
+    near, far = (trio.SocketStream(each) for each in trio.socket.socketpair())
+    with suppress(BlockingIOError):
+        while True:
+            os.write(near.socket.fileno(), bytes(65_536))
+    with trio.fail_after(SOON_S):
+        await websocket.refuse(near, 400, b"Bad request", [])
+    await near.aclose()
+    await far.aclose()
