@@ -36,7 +36,8 @@ def raise_limit(settings: Settings) -> int:
 def within(settings: Settings, limit: int) -> Settings:
     """The settings, with no more connections than fit into `limit` descriptors.
 
-    In production fewer than `server.connections_max` are a `CannotStart`: the operator asked for them. So is none at all.
+    In production fewer than `server.connections_max` are a `CannotStart`: the operator asked for them. A sandbox starts; its
+    connections get a quarter at least, as it will hardly have all its answers under way.
     """
     asked, beside = settings.server.connections_max, _beside(settings)
     fit = limit - beside
@@ -46,8 +47,9 @@ def within(settings: Settings, limit: int) -> Settings:
         f"server.connections_max = {asked} needs {asked + beside} file descriptors, {beside} of them for all else, and this "
         f"process may have {limit}: raise the limit (LimitNOFILE= in the systemd unit, ulimit -n in a shell) or lower the setting"
     )
-    if settings.profile == "production" or fit < 1:
+    if settings.profile == "production":
         raise CannotStart(text)
+    fit = max(fit, limit // 4)
     log.warning("fewer connections than configured", connections_max=fit, reason=text)
     return attrs.evolve(settings, server=attrs.evolve(settings.server, connections_max=fit))
 
