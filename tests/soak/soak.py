@@ -26,8 +26,8 @@ import httpx2
 from tests.badnet import BadNet
 from tests.wire.node import FOLDER, install, programs
 
-LINE_S = 120.0
-"""For a crowd's answer to a command, its last answers among them."""
+LINE_S = 60.0
+"""For a crowd to be ready, or to say how its last answers ended beyond the time that an answer takes."""
 
 QUESTION = "Bagaimana cara menghitung harga jual kue? [chunks:{chunks}] [delay:{delay_ms}]"
 WORST = ("latestChunkMs", "longestAwayMs")
@@ -44,6 +44,8 @@ class Plan:
     cut_share: float
     """Of the lines, cut at once."""
     cut_every_s: float
+    unheard_s: float = 10.0
+    """A question of which nothing was heard so long after a cut was lost on its way up: longer than the slowest beginning."""
     processes: int = 1
     steady: int = 2
     """Pages of each process whose lines are spared: they tell how late chunks come."""
@@ -57,6 +59,8 @@ class Sample:
     at: float
     rss_mb: float
     cpu_s: float
+    health_ms: float
+    """How long one request took, a new connection included."""
 
 
 @attrs.frozen
@@ -81,7 +85,9 @@ class Report:
             first, last = self.samples[0], self.samples[-1]
             share = (last.cpu_s - first.cpu_s) / (last.at - first.at)
             quarters = [round(statistics.median(each.rss_mb for each in part), 1) for part in _quarters(self.samples)]
+            waits_ms = sorted(round(each.health_ms) for each in self.samples)
             yield f"daemon: {share:.0%} of a core; resident MB, median of each quarter of the time: {quarters}"
+            yield f"GET /health: median {waits_ms[len(waits_ms) // 2]} ms, longest {waits_ms[-1]} ms"
         yield from (json.dumps(fault, ensure_ascii=False)[:2_000] for fault in self.faults)
 
 
@@ -91,22 +97,25 @@ class Crowd:
     def __init__(self, url: str, line: str, pages: int, plan: Plan) -> None:
         question = QUESTION.format(chunks=plan.chunks, delay_ms=plan.delay_ms)
         options = {"url": url, "line": line, "pages": pages, "steady": plan.steady, "question": question}
-        command = [*programs()[0], str(FOLDER / "crowd.mjs"), json.dumps(options | {"delayMs": plan.delay_ms})]
+        options |= {"chunks": plan.chunks, "delayMs": plan.delay_ms, "unheardMs": round(plan.unheard_s * 1000)}
+        self._patience_s = LINE_S + plan.chunks * plan.delay_ms / 1000
+        command = [*programs()[0], str(FOLDER / "crowd.mjs"), json.dumps(options)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def hear(self) -> Any:
-        """Its next line. A crowd that says nothing for `LINE_S` fails."""
+        """Its next line. A crowd that says nothing for too long fails."""
         assert self._process.stdout is not None
-        watchdog = threading.Timer(LINE_S, self._process.kill)
+        watchdog = threading.Timer(self._patience_s, self._process.kill)
         watchdog.start()
         line = self._process.stdout.readline()
         watchdog.cancel()
         assert line, "the crowd's process ended"
         return json.loads(line)
 
-    def say(self, command: str) -> None:
+    def stop(self) -> None:
+        """It asks no more, and says its counts once the running answers have ended."""
         assert self._process.stdin is not None
-        self._process.stdin.write(command + "\n")
+        self._process.stdin.write("stop\n")
         self._process.stdin.flush()
 
     def __enter__(self) -> Self:
@@ -128,32 +137,36 @@ def soak(url: str, plan: Plan, pid: int | None = None) -> Report:
         crowds = [stack.enter_context(Crowd(url, net.url, pages, plan)) for _ in range(plan.processes)]
         for crowd in crowds:
             assert crowd.hear() == "ready"
-        cut, samples = _cut_and_watch(net, plan, pid)
+        cut, samples = _cut_and_watch(net, url, plan, pid)
         for crowd in crowds:
-            crowd.say("stop")
+            crowd.stop()
         told = [crowd.hear() for crowd in crowds]
     faults = [fault for each in told for fault in each.pop("faults")]
     counts = {name: (max if name in WORST else sum)(each[name] for each in told) for name in told[0]}
     return Report(counts, faults, cut, dict(_recoveries(url) - before), samples)
 
 
-def _cut_and_watch(net: BadNet, plan: Plan, pid: int | None) -> tuple[int, list[Sample]]:
+def _cut_and_watch(net: BadNet, url: str, plan: Plan, pid: int | None) -> tuple[int, list[Sample]]:
     """→ how many lines were cut, and what the daemon used."""
     cut, samples = 0, []
     started = time.monotonic()
-    for number in range(round(plan.seconds / plan.cut_every_s)):
-        time.sleep(max(0.0, started + (number + 1) * plan.cut_every_s - time.monotonic()))
-        cut += net.cut(plan.cut_share)
-        if pid is not None:
-            samples.append(_sample(pid))
+    with httpx2.Client(base_url=url, trust_env=False, timeout=LINE_S, limits=httpx2.Limits(max_keepalive_connections=0)) as http:
+        for number in range(round(plan.seconds / plan.cut_every_s)):
+            time.sleep(max(0.0, started + (number + 1) * plan.cut_every_s - time.monotonic()))
+            cut += net.cut(plan.cut_share)
+            if pid is not None:
+                samples.append(_sample(pid, http))
     return cut, samples
 
 
-def _sample(pid: int) -> Sample:
+def _sample(pid: int, http: httpx2.Client) -> Sample:
     """Source: proc(5)."""
+    asked = time.monotonic()
+    http.get("/health").raise_for_status()
+    health_ms = (time.monotonic() - asked) * 1000
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return Sample(time.monotonic(), int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20, cpu_s)
+    return Sample(time.monotonic(), int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20, cpu_s, health_ms)
 
 
 def _recoveries(url: str) -> Counter[str]:

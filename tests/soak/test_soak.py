@@ -10,7 +10,7 @@ from tests.running import RunningDaemon, open_folder
 from tests.soak.soak import Plan, soak
 
 TOML = "[socket]\nping_interval_s = 1.0\nping_timeout_s = 1.0"  # some cuts a client of polling notices by that alone
-PLAN = Plan(sessions=100, seconds=4.0, chunks=30, delay_ms=50, cut_share=0.1, cut_every_s=0.5)
+PLAN = Plan(sessions=100, seconds=4.0, chunks=30, delay_ms=50, cut_share=0.1, cut_every_s=0.5, unheard_s=2.0)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 // Many pages that ask one question after another, each in a new chat, and compare what they heard with what is stored.
-// node crowd.mjs '{"line": URL, "url": URL, "pages": N, "steady": N, "question": TEXT, "delayMs": MS}': `line` leads to the daemon
-// over the bad network, which the `steady` pages and all HTTP are spared. Says "ready" once all are connected; commands come on
-// standard input, one a line: "count" answers the counts so far as JSON; "stop" lets the running answers end, counts and exits.
+// node crowd.mjs '{"line": URL, "url": URL, "pages": N, "steady": N, "question": TEXT, "chunks": N, "delayMs": MS, "unheardMs": MS}':
+// `line` leads to the daemon over the bad network, which the `steady` pages and all HTTP are spared. A question of which nothing
+// was heard for `unheardMs` after a cut never arrived. Says "ready" once all are connected; the first questions come spread over the
+// time of an answer. Any line on standard input means: no more questions; once the running answers have ended it says its counts,
+// as JSON, and exits.
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
@@ -9,8 +11,9 @@ import { io } from "socket.io-client";
 const options = JSON.parse(process.argv[2]);
 const RECONNECT = { reconnectionDelay: 500, reconnectionDelayMax: 1_000 };
 const SIGN_INS_AT_ONCE = 20;
-const UNHEARD_MS = 10_000; // a question whose line was cut may never have arrived
-const LAST_ANSWERS_MS = 60_000;
+const TRIES = 3;
+const ANSWER_MS = options.chunks * options.delayMs;
+const LATE_MS = 30_000; // what the last answers may take beyond that
 
 const counts = { asked: 0, whole: 0, broken: 0, stray: 0, failed: 0, missing: 0, abandoned: 0, lostOnTheWayUp: 0 };
 Object.assign(counts, { cuts: 0, recovered: 0, fresh: 0, connected: 0, latestChunkMs: 0, longestAwayMs: 0 });
@@ -18,10 +21,14 @@ const faults = []; // of the first few broken answers, what was heard and what i
 const CHECKING = {};
 let stopping = false;
 
-async function post(path, body) {
-  const headers = { "content-type": "application/json" };
-  const answer = await fetch(options.url + path, { method: "POST", headers, body: JSON.stringify(body) });
-  return answer.json();
+async function json(path, request) {
+  for (let again = TRIES; ; again -= 1) {
+    try {
+      return await (await fetch(options.url + path, request)).json();
+    } catch (error) {
+      if (again === 0) throw error; // this process may have been too busy to connect in time
+    }
+  }
 }
 
 class Page {
@@ -34,7 +41,9 @@ class Page {
   }
 
   async open() {
-    this.user = await post("/api/v1/auth/me", { publicKey: "0x" + randomBytes(20).toString("hex") });
+    const headers = { "content-type": "application/json" };
+    const body = JSON.stringify({ publicKey: "0x" + randomBytes(20).toString("hex") });
+    this.user = await json("/api/v1/auth/me", { method: "POST", headers, body });
     const auth = { token: this.user.token };
     this.socket = io(this.steady ? options.url : options.line, { forceNew: true, transports: this.transports, auth, ...RECONNECT });
     this.socket.on("connect", () => this.connected()).on("disconnect", () => this.cut());
@@ -59,7 +68,7 @@ class Page {
     counts.cuts += 1;
     this.wentAt = Date.now();
     const { answer } = this;
-    if (answer && answer !== CHECKING && !answer.chatId) setTimeout(() => answer === this.answer && !answer.chatId && this.giveUp("lostOnTheWayUp"), UNHEARD_MS);
+    if (answer && answer !== CHECKING && !answer.chatId) setTimeout(() => answer === this.answer && !answer.chatId && this.giveUp("lostOnTheWayUp"), options.unheardMs);
   }
 
   ask() {
@@ -102,7 +111,7 @@ class Page {
     if (!answer?.chatId) return void (counts.stray += 1);
     this.answer = CHECKING; // what comes now is stray
     const headers = { authorization: `Bearer ${this.user.token}` };
-    const rows = await (await fetch(`${options.url}/api/v1/chat/${answer.chatId}`, { headers })).json();
+    const rows = await json(`/api/v1/chat/${answer.chatId}`, { headers });
     const whole = rows.length === 2 && rows[1].content === answer.text;
     counts[whole ? "whole" : "broken"] += 1;
     if (!whole) faults.push({ heard: answer.text, stored: rows });
@@ -111,14 +120,13 @@ class Page {
 }
 
 const pages = Array.from({ length: options.pages }, (_, number) => new Page(number));
-const report = () => console.log(JSON.stringify({ ...counts, faults: faults.slice(0, 3) }));
 
 async function stop() {
   stopping = true;
-  const until = Date.now() + LAST_ANSWERS_MS;
+  const until = Date.now() + ANSWER_MS + LATE_MS;
   while (pages.some((page) => page.answer) && Date.now() < until) await new Promise((done) => setTimeout(done, 100));
   counts.missing = pages.filter((page) => page.answer).length;
-  report();
+  console.log(JSON.stringify({ ...counts, faults: faults.slice(0, 3) }));
   process.exit();
 }
 
@@ -126,7 +134,7 @@ for (let next = 0; next < pages.length; next += SIGN_INS_AT_ONCE) {
   await Promise.all(pages.slice(next, next + SIGN_INS_AT_ONCE).map((page) => page.open()));
 }
 console.log(JSON.stringify("ready"));
-for (const page of pages) page.ask();
+for (const page of pages) setTimeout(() => stopping || page.ask(), Math.random() * ANSWER_MS);
 createInterface({ input: process.stdin })
-  .on("line", (line) => (line === "stop" ? stop() : report()))
+  .on("line", stop)
   .on("close", () => process.exit());
