@@ -9,6 +9,7 @@ wait together leave together. Absent: what the frames mean, HTTP.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -48,6 +49,8 @@ PIECE_BYTES = 65_536
 LINES_PER_TURN = 100
 """Written between two turns of the loop."""
 
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
 
 def accept(headers: Headers, answer: Headers, *, compress: bool) -> tuple[bytes, Connection]:
     """The bytes that accept a WebSocket, with `answer` among their headers. Raises `ProtocolError`: the handshake is no good.
@@ -56,6 +59,8 @@ def accept(headers: Headers, answer: Headers, *, compress: bool) -> tuple[bytes,
     """
     needed = {b"sec-websocket-key", b"sec-websocket-version"} | ({b"sec-websocket-extensions"} if compress else set())
     seen = [(b"host", b"x"), (b"connection", b"upgrade"), (b"upgrade", b"websocket")]
+    if not all(_KEY.fullmatch(value) for name, value in headers if name == b"sec-websocket-key"):
+        raise ProtocolError("Sec-WebSocket-Key is not 16 bytes in base64")
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.initiate_upgrade_connection([*seen, *((name, value) for name, value in headers if name in needed)], b"/")
@@ -206,7 +211,9 @@ class Line:
             while data and not self._is_cut:
                 with trio.move_on_after(self._shared.flusher.write_timeout_s) as timeout:
                     await self._stream.send_all(data[:PIECE_BYTES])
-                if timeout.cancelled_caught:
+                if self._outbox.abandoned:
+                    self._cut()
+                elif timeout.cancelled_caught:
                     SESSIONS_DROPPED.labels(reason="slow reader").inc()
                     self._cut()
                 data = data[PIECE_BYTES:] or self._waiting()
@@ -219,7 +226,7 @@ class Line:
                 self._cut()
 
     async def _receive(self, data: bytes) -> None:
-        if self._is_deaf or self._ws.state is ConnectionState.CLOSED:  # behind the peer's close frame: wsproto would raise
+        if self._is_deaf:
             return
         self._ws.receive_data(data)
         for number, event in enumerate(self._ws.events(), start=1):
@@ -231,7 +238,7 @@ class Line:
 
     def _hear(self, event: Event) -> None:
         match event:
-            case TextMessage() | BytesMessage():
+            case TextMessage() | BytesMessage() if self._ws.state is ConnectionState.OPEN:  # else we have closed: it is late
                 self._hear_message(event)
             case Ping() if self._ws.state is ConnectionState.OPEN:
                 self._control = self._ws.send(event.response())  # the last one counts, RFC 6455 section 5.5.3
@@ -243,7 +250,7 @@ class Line:
         data = event.data if isinstance(event.data, str) else bytes(event.data)
         self._parts_bytes += bytes_of(data) if isinstance(data, str) else len(data)
         if self._parts_bytes > self._shared.message_max_bytes:
-            self._end(CloseReason.MESSAGE_TOO_BIG)
+            self._end(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
             return
         if data or not self._parts:
             self._parts.append(data)
@@ -252,14 +259,13 @@ class Line:
             self._session.frame(self._outbox, parts[0] if len(parts) == 1 else _whole(parts))
 
     def _hear_close(self, event: CloseConnection) -> None:
-        if self._ws.state is ConnectionState.OPEN:  # not the peer's: wsproto's own, for what breaks the protocol
-            self._end(event.code)
-        elif self._ws.state is ConnectionState.REMOTE_CLOSING:
-            self._control = self._ws.send(event.response())
-            self.flush()
-            self._cut_later()
-        else:
-            self._cut()
+        match self._ws.state:
+            case ConnectionState.OPEN:  # not the peer's: wsproto's own, for what breaks the protocol
+                self._end(CloseConnection(code=event.code))
+            case ConnectionState.REMOTE_CLOSING:
+                self._end(event.response())
+            case _:  # the answer to ours
+                self._cut()
 
     def _close(self) -> None:
         """All that was queued is out."""
@@ -270,9 +276,9 @@ class Line:
             self._cut_later()
             self.flush()
 
-    def _end(self, code: int) -> None:
-        """Tells the peer what it did; what else it says is read off, so that no reset overtakes our close frame."""
-        self._control += self._ws.send(CloseConnection(code=code))
+    def _end(self, last: CloseConnection) -> None:
+        """What else the peer says is read off, so that no reset overtakes our close frame."""
+        self._control += self._ws.send(last)
         self._is_deaf = True
         self._cut_later()
         self.flush()

@@ -19,6 +19,7 @@ from ellara.actors.session import Ack
 from ellara.settings import Server, Socket
 from ellara.web.serve import WebSockets, serve_http
 from ellara.web.socketio import SocketIO
+from tests.web.hostile import frame, upgrade
 
 POLLING, WEBSOCKET = "EIO=4&transport=polling", "EIO=4&transport=websocket"
 SOON_S = 5.0
@@ -37,6 +38,56 @@ class Response:
     @property
     def code(self) -> object:
         return json.loads(self.body)["code"]
+
+
+class Bare:
+    """A WebSocket by hand, for what no client says."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._data = b""
+
+    async def says(self, *frames: bytes) -> None:
+        await self.stream.send_all(b"".join(frames))
+
+    async def hears(self) -> tuple[int, bytes] | None:
+        """Opcode and payload of the next frame; None: the connection is closed."""
+        head = await self._take(2)
+        if not head:
+            return None
+        assert head[0] & 0xF0 == 0x80, "final, without extensions"
+        size = head[1]
+        if size > 125:
+            size = int.from_bytes(await self._take(2 if size == 126 else 8), "big")
+        return head[0] & 0xF, await self._take(size)
+
+    async def text(self) -> str:
+        heard = await self.hears()
+        assert heard is not None
+        assert heard[0] == 1, heard
+        return heard[1].decode()
+
+    async def head(self) -> str:
+        """The answer to the request."""
+        while b"\r\n\r\n" not in self._data:
+            part = await self.stream.receive_some()
+            assert part, f"closed after {self._data!r}"
+            self._data += part
+        head, _, self._data = self._data.partition(b"\r\n\r\n")
+        return head.decode("latin-1").lower()
+
+    async def _take(self, size: int) -> bytes:
+        """Less at the end."""
+        while len(self._data) < size:
+            try:
+                part = await self.stream.receive_some()
+            except trio.BrokenResourceError:  # reset: what was dropped had bytes of ours to read
+                part = b""
+            if not part:
+                break
+            self._data += part
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
 
 
 @attrs.define
@@ -99,6 +150,26 @@ class Peer:
         return stream
 
     @asynccontextmanager
+    async def bare(self, request: bytes = upgrade(), *, joined: bool = True) -> AsyncIterator[Bare]:
+        """`joined`: the 101 was read, and `/` is joined."""
+        with trio.fail_after(2 * SOON_S):
+            async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+                ws = Bare(stream)
+                await ws.says(request)
+                if joined:
+                    assert (await ws.head()).startswith("http/1.1 101 ")
+                    assert (await ws.text()).startswith("0{")
+                    await ws.says(frame(b"40"))
+                    assert (await ws.text()).startswith('40{"sid":')
+                yield ws
+
+    async def client(self, ws: Bare) -> Client:
+        """The one that is joined over it."""
+        await ws.says(frame(b'42["x"]'))
+        assert (await ws.text()).startswith('42["x"')
+        return self.clients[-1]
+
+    @asynccontextmanager
     async def websocket(self, query: str = WEBSOCKET) -> AsyncIterator[WebSocketConnection]:
         with trio.fail_after(2 * SOON_S):
             async with open_websocket_url(f"ws://127.0.0.1:{self.port}/socket.io/?{query}") as ws:
@@ -111,11 +182,13 @@ class Peer:
 
 
 @asynccontextmanager
-async def serving(settings: Socket = SETTINGS, origins: tuple[str, ...] = ("*",)) -> AsyncIterator[Peer]:
+async def serving(
+    settings: Socket = SETTINGS, origins: tuple[str, ...] = ("*",), write_timeout_s: float = 1.0
+) -> AsyncIterator[Peer]:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         peer: Peer
-        server = Server(port=0, stop_s=0.5, write_timeout_s=1.0)
+        server = Server(port=0, stop_s=0.5, write_timeout_s=write_timeout_s)
         socketio = SocketIO(
             settings,
             origins,
