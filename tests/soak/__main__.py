@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=2_000)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--chunks", type=int, default=25, help="of one answer")
-    parser.add_argument("--delay-ms", type=int, default=3_000, help="between two chunks")
+    parser.add_argument("--delay-ms", type=int, default=1_000, help="between two chunks")
+    parser.add_argument("--pause-s", type=float, default=100.0, help="between an answer and the next question, on average")
     parser.add_argument("--cut-share", type=float, default=0.1, help="of the lines, cut at once")
     parser.add_argument("--cut-every-s", type=float, default=1.0)
     parser.add_argument("--processes", type=int, default=2, help="of JavaScript clients")
@@ -36,9 +37,8 @@ def main() -> int:
     parser.add_argument("--pid", type=int, help="its process")
     given = parser.parse_args()
     seconds = given.minutes * 60
-    plan = Plan(
-        given.sessions, seconds, given.chunks, given.delay_ms, given.cut_share, given.cut_every_s, processes=given.processes
-    )
+    cuts = given.cut_share, given.cut_every_s
+    plan = Plan(given.sessions, seconds, given.chunks, given.delay_ms, *cuts, pause_s=given.pause_s, processes=given.processes)
     report = soak(given.url, plan, given.pid) if given.url else _soak_own(plan)
     for line in report.lines():
         print(line)

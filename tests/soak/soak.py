@@ -44,8 +44,10 @@ class Plan:
     cut_share: float
     """Of the lines, cut at once."""
     cut_every_s: float
+    pause_s: float = 0.0
+    """Between an answer and the next question, on average."""
     unheard_s: float = 10.0
-    """A question of which nothing was heard so long after a cut was lost on its way up: longer than the slowest beginning."""
+    """A question of which nothing was heard so long after a cut, and that is not stored, was lost on its way up."""
     processes: int = 1
     steady: int = 2
     """Pages of each process whose lines are spared: they tell how late chunks come."""
@@ -97,7 +99,8 @@ class Crowd:
     def __init__(self, url: str, line: str, pages: int, plan: Plan) -> None:
         question = QUESTION.format(chunks=plan.chunks, delay_ms=plan.delay_ms)
         options = {"url": url, "line": line, "pages": pages, "steady": plan.steady, "question": question}
-        options |= {"chunks": plan.chunks, "delayMs": plan.delay_ms, "unheardMs": round(plan.unheard_s * 1000)}
+        options |= {"chunks": plan.chunks, "delayMs": plan.delay_ms}
+        options |= {"pauseMs": round(plan.pause_s * 1000), "unheardMs": round(plan.unheard_s * 1000)}
         self._patience_s = LINE_S + plan.chunks * plan.delay_ms / 1000
         command = [*programs()[0], str(FOLDER / "crowd.mjs"), json.dumps(options)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -151,8 +154,8 @@ def _cut_and_watch(net: BadNet, url: str, plan: Plan, pid: int | None) -> tuple[
     cut, samples = 0, []
     started = time.monotonic()
     with httpx2.Client(base_url=url, trust_env=False, timeout=LINE_S, limits=httpx2.Limits(max_keepalive_connections=0)) as http:
-        for number in range(round(plan.seconds / plan.cut_every_s)):
-            time.sleep(max(0.0, started + (number + 1) * plan.cut_every_s - time.monotonic()))
+        while (passed_s := time.monotonic() - started) < plan.seconds:
+            time.sleep(plan.cut_every_s - passed_s % plan.cut_every_s)
             cut += net.cut(plan.cut_share)
             if pid is not None:
                 samples.append(_sample(pid, http))
@@ -170,7 +173,7 @@ def _sample(pid: int, http: httpx2.Client) -> Sample:
 
 
 def _recoveries(url: str) -> Counter[str]:
-    text = httpx2.get(url + "/metrics", trust_env=False).text
+    text = httpx2.get(url + "/metrics", trust_env=False, timeout=LINE_S).text
     return Counter(
         {outcome: int(float(count)) for outcome, count in re.findall(r'ellara_recoveries_total{outcome="([^"]+)"} (\S+)', text)}
     )

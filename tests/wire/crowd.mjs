@@ -1,9 +1,9 @@
 // Many pages that ask one question after another, each in a new chat, and compare what they heard with what is stored.
-// node crowd.mjs '{"line": URL, "url": URL, "pages": N, "steady": N, "question": TEXT, "chunks": N, "delayMs": MS, "unheardMs": MS}':
-// `line` leads to the daemon over the bad network, which the `steady` pages and all HTTP are spared. A question of which nothing
-// was heard for `unheardMs` after a cut never arrived. Says "ready" once all are connected; the first questions come spread over the
-// time of an answer. Any line on standard input means: no more questions; once the running answers have ended it says its counts,
-// as JSON, and exits.
+// node crowd.mjs '{"line": URL, "url": URL, "pages": N, "steady": N, "question": TEXT, "chunks": N, "delayMs": MS, "pauseMs": MS,
+// "unheardMs": MS}': `line` leads to the daemon over the bad network, which the `steady` pages and all HTTP are spared. A page reads
+// its answer for up to twice `pauseMs`. A question of which nothing was heard for `unheardMs` after a cut, and that is not stored,
+// never arrived. Says "ready" once all are connected; the first questions come spread over the time of an answer and a pause. Any
+// line on standard input means: no more questions; once the running answers have ended it says its counts, as JSON, and exits.
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
@@ -33,6 +33,7 @@ async function json(path, request) {
 
 class Page {
   answer = null; // the one being heard: {text, chatId, at}; CHECKING: it has ended and is compared
+  begun = 0; // chats
   wasThere = false;
 
   constructor(number) {
@@ -68,7 +69,19 @@ class Page {
     counts.cuts += 1;
     this.wentAt = Date.now();
     const { answer } = this;
-    if (answer && answer !== CHECKING && !answer.chatId) setTimeout(() => answer === this.answer && !answer.chatId && this.giveUp("lostOnTheWayUp"), options.unheardMs);
+    if (answer && answer !== CHECKING && !answer.chatId) setTimeout(() => this.lookFor(answer), options.unheardMs);
+  }
+
+  async lookFor(answer) {
+    if (answer !== this.answer || answer.chatId) return;
+    const { data: chats } = await this.get("/api/v1/chat?take=100");
+    if (answer !== this.answer || answer.chatId) return;
+    if (chats.length > this.begun) setTimeout(() => this.lookFor(answer), options.unheardMs);
+    else this.giveUp("lostOnTheWayUp");
+  }
+
+  get(path) {
+    return json(path, { headers: { authorization: `Bearer ${this.user.token}` } });
   }
 
   ask() {
@@ -84,12 +97,17 @@ class Page {
 
   next() {
     this.answer = null;
-    if (!stopping) this.ask();
+    this.askWithin(2 * options.pauseMs);
+  }
+
+  askWithin(ms) {
+    setTimeout(() => stopping || this.ask(), Math.random() * ms);
   }
 
   begin(chatId) {
-    if (!this.answer || this.answer === CHECKING || this.answer.chatId) counts.stray += 1;
-    else this.answer.chatId = chatId;
+    if (!this.answer || this.answer === CHECKING || this.answer.chatId) return void (counts.stray += 1);
+    this.begun += 1;
+    this.answer.chatId = chatId;
   }
 
   hear(text) {
@@ -110,8 +128,7 @@ class Page {
     const { answer } = this;
     if (!answer?.chatId) return void (counts.stray += 1);
     this.answer = CHECKING; // what comes now is stray
-    const headers = { authorization: `Bearer ${this.user.token}` };
-    const rows = await json(`/api/v1/chat/${answer.chatId}`, { headers });
+    const rows = await this.get(`/api/v1/chat/${answer.chatId}`);
     const whole = rows.length === 2 && rows[1].content === answer.text;
     counts[whole ? "whole" : "broken"] += 1;
     if (!whole) faults.push({ heard: answer.text, stored: rows });
@@ -134,7 +151,7 @@ for (let next = 0; next < pages.length; next += SIGN_INS_AT_ONCE) {
   await Promise.all(pages.slice(next, next + SIGN_INS_AT_ONCE).map((page) => page.open()));
 }
 console.log(JSON.stringify("ready"));
-for (const page of pages) setTimeout(() => stopping || page.ask(), Math.random() * ANSWER_MS);
+for (const page of pages) page.askWithin(ANSWER_MS + options.pauseMs);
 createInterface({ input: process.stdin })
   .on("line", stop)
   .on("close", () => process.exit());
