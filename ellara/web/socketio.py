@@ -18,7 +18,7 @@ from ellara.actors.clients import Clients
 from ellara.actors.outbox import Outbox
 from ellara.actors.session import Application, Authenticate, Hub, OnEvent, OnExcess, OnLeave, Session
 from ellara.actors.timers import Timers
-from ellara.errors import Conflict, NotFound, ProtocolError, TooLarge
+from ellara.errors import Conflict, ProtocolError, TooLarge
 from ellara.protocol import engineio
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
@@ -174,8 +174,6 @@ class SocketIO:
                 await _answer(send, 400, request.cors())
             except Conflict:
                 await _answer_fault(send, request, 3)
-            except NotFound:  # the session ended in between
-                await _answer_fault(send, request, 1)
 
     async def _poll(self, session: Session, request: Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         outbox = session.poll()
