@@ -285,6 +285,7 @@ class Page:
         self.heard: list[tuple[str, str]] = []
         self.emitted: list[tuple[str, str]] = []
         self._offset: int | None = None
+        self._pinged = False
         self._received: list[list[object]] = []
         self._before_ping: list[list[object]] = []
         """As the JavaScript client, it may answer a ping first; by the next one it has worked these off."""
@@ -298,8 +299,11 @@ class Page:
         self.client.emit_text(answer, text, str)
 
     def ping(self) -> None:
-        self.client.asked()
-        self.connection.queue(PING)
+        """The next one only behind the pong."""
+        if not self._pinged:
+            self._pinged = True
+            self.client.asked()
+            self.connection.queue(PING)
 
     def receive(self) -> None:
         packets = self.connection.outbox.take()
@@ -308,6 +312,7 @@ class Page:
                 self._work_off(self._before_ping)
                 self._before_ping, self._received = self._received, []
                 self.client.answered()
+                self._pinged = False
             else:
                 self._received.append(arguments(packet))
 
@@ -323,7 +328,7 @@ class Page:
     def come_back(self, *, after_a_cut: bool = True) -> None:
         if after_a_cut:
             self.client.lost()
-        self._before_ping, self._received = [], []
+        self._before_ping, self._received, self._pinged = [], [], False
         missed = self.client.missed(self._offset)
         assert missed is not None
         self.connection = Connection()
