@@ -13,7 +13,7 @@ from tests.badnet import BadNet
 from tests.contract.pages import ENDS, Heard, JsSocket, Page, first, names, text
 from tests.running import RunningDaemon, open_folder
 
-PAGES, CUTS = 12, 100
+PAGES, CUTS = 12, 40
 QUESTION = "Bagaimana cara menghitung harga jual kue? [chunks:150] [delay:10]"
 AT_ONCE: dict[str, Any] = {"reconnectionDelay": 10, "reconnectionDelayMax": 20}
 TRANSPORTS = (["websocket"], ["polling"], ["polling", "websocket"])
