@@ -224,6 +224,13 @@ class Settings:
         found = []
         if self.openai.base_url and not self.openai.api_key:
             found.append("openai.api_key: expected a key (any text for a server that wants none) beside openai.base_url")
+        if (
+            self.socket.recovery_s
+            and self.socket.recovery_max_bytes * len(self.socket.namespaces) >= self.socket.outbox_max_bytes
+        ):
+            found.append(
+                "socket.recovery_max_bytes: expected so much that of all namespaces it fits into socket.outbox_max_bytes"
+            )
         if self.profile == "production":
             needed = {
                 "database.url": self.database.url,

@@ -1,6 +1,6 @@
 """supervise(): an actor that crashes is started again, within intensity and period; past that the process ends.
 
-contain(): a task that must not take its siblings along (an answer, a connection): its crash is logged and told to `on_crash`.
+contained(): a task that must not take its siblings along (an answer, a connection): its crash is logged and told to `on_crash`.
 An actor knows nothing of its supervisor. A crash before the first `started()` ends the boot. One log line per crash.
 Source of intensity and period: Erlang/OTP, Supervisor Behaviour.
 """
@@ -8,7 +8,8 @@ Source of intensity and period: Erlang/OTP, Supervisor Behaviour.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
@@ -84,14 +85,16 @@ async def supervise(run: Run[Value], name: str, limit: RestartLimit, *, task_sta
         await trio.sleep(limit.pause_s(crashes))
 
 
-async def contain(run: Callable[[], Awaitable[None]], name: str, on_crash: Callable[[], None]) -> None:
-    """Runs one task to its end; a crash of it is logged and told to `on_crash`, and goes no further. Cancelling passes."""
+@contextmanager
+def contained(name: str, on_crash: Callable[[], None] | None = None) -> Iterator[None]:
+    """A crash in here is logged and told to `on_crash` (which must not raise), and goes no further. Cancelling passes."""
     try:
-        await run()
+        yield
     except Exception:
         ACTOR_CRASHES.labels(actor=name).inc()
         log.exception("task crashed", actor=name)
-        on_crash()
+        if on_crash is not None:
+            on_crash()
 
 
 def innermost(error: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from ellara.errors import GaveUp
 from ellara.mailbox import Mailbox
-from ellara.supervision import RestartLimit, contain, innermost, supervise
+from ellara.supervision import RestartLimit, contained, innermost, supervise
 
 LIMIT = RestartLimit(intensity=2, period_s=10.0)
 
@@ -98,10 +98,11 @@ async def test_a_contained_task_takes_nobody_along() -> None:
     crashed = list[str]()
 
     async def run() -> None:
-        raise ValueError
+        with contained("task", lambda: crashed.append("told")):
+            raise ValueError
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(contain, run, "task", lambda: crashed.append("told"))
+        nursery.start_soon(run)
     assert crashed == ["told"]
 
 

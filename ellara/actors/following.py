@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import attrs
 
@@ -23,7 +22,7 @@ from ellara.llm.faults import Fault
 from ellara.mailbox import Mailbox
 from ellara.storage.chats import find_owners
 from ellara.storage.pool import Pool
-from ellara.supervision import contain
+from ellara.supervision import contained
 
 MAILBOX_SIZE = 1_024
 BATCH_MAX = 256
@@ -66,7 +65,8 @@ class Following:
             batch = deque([first])
             while len(batch) < BATCH_MAX and (follow := self._mailbox.take()) is not None:
                 batch.append(follow)
-            await contain(partial(self._look_up, batch), "following", lambda: None)
+            with contained("following"):
+                await self._look_up(batch)
 
     async def _look_up(self, batch: deque[Follow]) -> None:
         """Each is let in or refused, also when this crashes or is cancelled."""

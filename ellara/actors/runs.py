@@ -35,7 +35,7 @@ from ellara.model import Message, Speaker
 from ellara.settings import OpenAI
 from ellara.storage.connection import Interrupted
 from ellara.storage.pool import Pool
-from ellara.supervision import contain
+from ellara.supervision import contained
 
 log = get_logger(__name__)
 
@@ -203,7 +203,8 @@ class Runs:
         try:
             while conversation.waiting:
                 run = self._new_run(conversation.waiting.popleft(), conversation)
-                await contain(partial(self._run, run, nursery), "run", lambda: None)
+                with contained("run"):
+                    await self._run(run, nursery)
                 conversation.answer = None
                 self._accepted -= 1
         finally:
@@ -263,7 +264,7 @@ class Runs:
         if title is not None:
             self._announce(run)
         else:
-            nursery.start_soon(contain, partial(self._entitle, run, chat.id), "title", run.titled.set)
+            nursery.start_soon(self._entitle, run, chat.id)
         return [message]
 
     async def _ask_in(self, run: Run, chat_id: str) -> Sequence[Message]:
@@ -275,7 +276,12 @@ class Runs:
         return [*messages, message]
 
     async def _entitle(self, run: Run, chat_id: str) -> None:
-        """Beside the answer: the model's title, stored before it is told."""
+        """Beside the answer, which waits for it a while and does without."""
+        with contained("title", run.titled.set):
+            await self._ask_for_title(run, chat_id)
+
+    async def _ask_for_title(self, run: Run, chat_id: str) -> None:
+        """The model's title, stored before it is told."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._wait_for_title, run)
             title = await self._assistant.title(run.ask.question.text)

@@ -110,7 +110,8 @@ class Session:
         self.timer = Timer()
         self._hub = hub
         self._transport = Transport(hub.limits, now, websocket=websocket)
-        self._namespaces = Namespaces(hub.settings.namespaces)
+        # A packet: a text as long as a message may be, and attachments as long.
+        self._namespaces = Namespaces(hub.settings.namespaces, 2 * hub.settings.payload_max_bytes)
         self._here: dict[str, Client] = {}
         """By namespace."""
         self._probe: Outbox | None = None
@@ -301,10 +302,14 @@ class Session:
 
     def _dispatch(self, event: Received, client: Client) -> None:
         ack = _ack(client, event.ack_id)
-        if self._rate.take(trio.current_time()) and self._hub.clients.may_ask(client):
+        if not self._rate.take(trio.current_time()):
+            limit = "session"
+        elif not self._hub.clients.may_ask(client):
+            limit = "user"
+        else:
             self._hub.application.on_event(client, event.name, event.args, ack)
             return
-        EVENTS_REFUSED.labels(reason="too fast").inc()
+        EVENTS_REFUSED.labels(limit=limit).inc()
         self._hub.application.on_excess(client, ack)
         if self._rate.in_debt:
             self._close("too many events")
@@ -348,7 +353,7 @@ class Session:
         self._join_by = inf
         if closed.by_client or (self._transport.state is State.CLOSING and not len(self.outbox)):
             self.outbox.put(engineio.NOOP)
-        if self._transport.state is State.CLOSING:
+        if self._transport.state is State.CLOSING or (self._transport.poll_waits and not closed.by_client):
             self.outbox.put(engineio.CLOSE)
         self._hang_up()
 

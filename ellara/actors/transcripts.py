@@ -6,7 +6,6 @@ What has queued is read in one query, as the ledger writes in one commit: when h
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
 
 import attrs
 
@@ -16,7 +15,7 @@ from ellara.model import Message
 from ellara.storage.chats import UNKNOWN
 from ellara.storage.pool import Pool
 from ellara.storage.transcripts import read_transcripts
-from ellara.supervision import contain
+from ellara.supervision import contained
 
 MAILBOX_SIZE = 1_024
 BATCH_MAX = 32
@@ -51,7 +50,8 @@ class Transcripts:
             with ExitStack() as stack:
                 for read in batch:
                     stack.enter_context(read)
-                await contain(partial(self._answer, batch), "transcripts", lambda: None)  # else all answers would end with it
+                with contained("transcripts"):  # else all answers would end with it
+                    await self._answer(batch)
 
     async def _answer(self, batch: list[Read]) -> None:
         try:

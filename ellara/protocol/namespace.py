@@ -66,7 +66,7 @@ POLLUTING = frozenset({"__proto__", "constructor", "prototype"})
 class Namespaces:
     """`served`: the names there are. `packet_max_bytes`: one packet with its attachments."""
 
-    def __init__(self, served: tuple[str, ...], packet_max_bytes: int = socketio.PACKET_MAX_BYTES) -> None:
+    def __init__(self, served: tuple[str, ...], packet_max_bytes: int) -> None:
         self._served = served
         self._decoder = socketio.Decoder(packet_max_bytes)
         self._states: dict[str, State] = {}

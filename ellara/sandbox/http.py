@@ -11,7 +11,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from socket import SO_LINGER, SOL_SOCKET
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -20,7 +19,7 @@ import h11
 import msgspec
 import trio
 
-from ellara.supervision import contain
+from ellara.supervision import contained
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
@@ -107,7 +106,8 @@ async def serve(handler: Handler, port: int = 0, *, task_status: trio.TaskStatus
     """Serves until cancelled, which also ends every connection. Started with the bound port. Raises `OSError` if it is in use."""
 
     async def converse(stream: trio.SocketStream) -> None:
-        await contain(_Connection(stream, handler).run, "sandbox connection", lambda: None)
+        with contained("sandbox connection"):
+            await _Connection(stream, handler).run()
 
     listeners = await trio.open_tcp_listeners(port, host=HOST, backlog=BACKLOG)
     task_status.started(listeners[0].socket.getsockname()[1])
@@ -165,7 +165,8 @@ class _Connection:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             response = Response(self._stream, self._wire, nursery.cancel_scope, bodiless=request.method == "HEAD")
-            await contain(partial(self._handler, request, response), "sandbox server", lambda: None)
+            with contained("sandbox server"):
+                await self._handler(request, response)
             if not response.begun:
                 await response.send(500, _sentence("The sandbox server failed to answer; its log says why"))
             nursery.cancel_scope.cancel()

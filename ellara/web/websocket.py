@@ -32,6 +32,7 @@ from ellara.errors import ProtocolError
 from ellara.mailbox import Bell
 from ellara.metrics import SESSIONS_DROPPED
 from ellara.protocol import engineio
+from ellara.supervision import contained
 from ellara.web.cors import Headers
 
 READ_BYTES = 16_384
@@ -102,7 +103,8 @@ class Flusher:
                 await self._bell.heard()
                 filled, self._filled = self._filled, []
                 for number, line in enumerate(filled, start=1):
-                    line.flush()
+                    with contained("socket", line.cut):
+                        line.flush()
                     if number % LINES_PER_TURN == 0:
                         await trio.lowlevel.checkpoint()
 
@@ -167,7 +169,7 @@ class Line:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
-            self._cut()
+            self.cut()
             self._session.socket_went(self._outbox)
 
     def flush(self) -> None:
@@ -180,7 +182,7 @@ class Line:
         except BlockingIOError:
             taken = 0
         except OSError:
-            self._cut()
+            self.cut()
             return
         if taken < len(data):
             self._is_writing = True
@@ -194,7 +196,7 @@ class Line:
 
     def tick(self) -> None:
         """The peer did not answer our close frame."""
-        self._cut()
+        self.cut()
 
     def _fill(self) -> None:
         self._shared.flusher.mark(self)
@@ -207,23 +209,27 @@ class Line:
         return control + b"".join(self._ws.send(_message(packet)) for packet in packets)
 
     async def _write(self, data: bytes) -> None:
+        with contained("socket", self.cut):
+            await self._write_all(data)
+
+    async def _write_all(self, data: bytes) -> None:
         try:
             while data and not self._is_cut:
                 with trio.move_on_after(self._shared.flusher.write_timeout_s) as timeout:
                     await self._stream.send_all(data[:PIECE_BYTES])
                 if self._outbox.abandoned:
-                    self._cut()
+                    self.cut()
                 elif timeout.cancelled_caught:
                     SESSIONS_DROPPED.labels(reason="slow reader").inc()
-                    self._cut()
+                    self.cut()
                 data = data[PIECE_BYTES:] or self._waiting()
             self._is_writing = False
             self.flush()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._cut()
+            self.cut()
         finally:
             if self._is_writing:  # cancelled amid a frame
-                self._cut()
+                self.cut()
 
     async def _receive(self, data: bytes) -> None:
         if self._is_deaf:
@@ -265,12 +271,12 @@ class Line:
             case ConnectionState.REMOTE_CLOSING:
                 self._end(event.response())
             case _:  # the answer to ours
-                self._cut()
+                self.cut()
 
     def _close(self) -> None:
         """All that was queued is out."""
         if self._outbox.abandoned:
-            self._cut()
+            self.cut()
         elif self._ws.state is ConnectionState.OPEN:
             self._control = self._ws.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))  # an empty frame, as the reference
             self._cut_later()
@@ -291,7 +297,7 @@ class Line:
     def _cut_later(self) -> None:
         self._shared.timers.set(self, trio.current_time() + CLOSE_WAIT_S)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         self._shared.timers.set(self, inf)
         self._stream.socket.close()
 

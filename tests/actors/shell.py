@@ -127,5 +127,9 @@ async def connected(
             nursery.cancel_scope.cancel()
 
 
+def refused(limit: str) -> float:
+    return REGISTRY.get_sample_value("ellara_events_refused_total", {"limit": limit}) or 0.0
+
+
 def dropped(reason: str) -> float:
     return REGISTRY.get_sample_value("ellara_sessions_dropped_total", {"reason": reason}) or 0.0

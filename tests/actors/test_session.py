@@ -7,10 +7,10 @@ import trio
 from trio.testing import MockClock
 
 from ellara.errors import Conflict, ProtocolError
-from ellara.protocol.engineio import NOOP
+from ellara.protocol.engineio import CLOSE, NOOP
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
-from tests.actors.shell import connected, dropped
+from tests.actors.shell import connected, dropped, refused
 
 
 class TestEvents:
@@ -36,11 +36,11 @@ class TestEvents:
     async def test_what_comes_too_fast_is_refused_and_who_never_pauses_is_sent_away(self) -> None:
         settings = Socket(recovery_s=0, events_per_s=1)
         async with connected(settings=settings) as (shell, ellara):
-            before = dropped("too many events")
+            before, refused_before = dropped("too many events"), refused("session")
             await shell.joins()
             shell.says(*['42["x"]'] * 11)
             assert len(ellara.heard) == 10
-            assert await shell.hears() == ['42["too fast"]']
+            assert (await shell.hears(), refused("session")) == (['42["too fast"]'], refused_before + 1)
             shell.says(*['42["x"]'] * 20)
             assert shell.is_over()
             assert dropped("too many events") == before + 1
@@ -202,7 +202,7 @@ class TestPolling:
             with pytest.raises(ProtocolError):
                 shell.session.poll()
             await first.filled()
-            assert first.take() == []
+            assert first.take() == [CLOSE]
             assert shell.is_over()
 
     async def test_a_second_post_is_refused_and_ends_both(self) -> None:

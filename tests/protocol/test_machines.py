@@ -168,7 +168,7 @@ class Rooms(RuleBasedStateMachine):
         self.connection()
 
     def connection(self) -> None:
-        self.namespaces = Namespaces(("/", "/ws"))
+        self.namespaces = Namespaces(("/", "/ws"), 2_000_000)
         self.joined: set[str] = set()
 
     def hear(self, text: str, *, legal: bool) -> list[namespace.Event] | None:

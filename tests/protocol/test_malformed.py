@@ -11,7 +11,7 @@ from ellara.protocol.namespace import Event, Join, Namespaces, Received
 
 def hear(*frames: str | bytes, joined: bool = True) -> list[Event]:
     """What a connection makes of them. Raises `ProtocolError` where it is closed."""
-    namespaces, events = Namespaces(("/",)), list[Event]()
+    namespaces, events = Namespaces(("/",), 2_000_000), list[Event]()
     for frame in ("40", *frames) if joined else frames:
         packet = decode_frame(frame)
         assert packet.type is Type.MESSAGE

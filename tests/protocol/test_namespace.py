@@ -14,7 +14,7 @@ from ellara.protocol.socketio import Connect, ConnectError
 
 
 def joined(*names: str) -> Namespaces:
-    namespaces = Namespaces(("/", "/ws"))
+    namespaces = Namespaces(("/", "/ws"), 2_000_000)
     for name in names:
         assert namespaces.receive("0" if name == "/" else f"0{name},") == [Join(name, {})]
         assert namespaces.accept(name, "abc") == Connect(name, {"sid": "abc"})
@@ -22,7 +22,7 @@ def joined(*names: str) -> Namespaces:
 
 
 def test_the_auth_of_the_client_is_handed_on() -> None:
-    assert Namespaces(("/",)).receive('0{"token":"x"}') == [Join("/", {"token": "x"})]
+    assert Namespaces(("/",), 2_000_000).receive('0{"token":"x"}') == [Join("/", {"token": "x"})]
 
 
 @pytest.mark.parametrize("name", ["/nope", "/ws?token=x", "/WS", "//"])
@@ -34,14 +34,14 @@ def test_other_namespaces_do_not_exist_and_the_connection_lives(name: str) -> No
 
 
 def test_a_refused_client_may_ask_again() -> None:
-    namespaces = Namespaces(("/",))
+    namespaces = Namespaces(("/",), 2_000_000)
     namespaces.receive("0")
     namespaces.refuse("/", "no")
     assert namespaces.receive("0") == [Join("/", {})]
 
 
 def test_who_may_come_back_after_a_lost_connection_is_told_by_what() -> None:
-    namespaces = Namespaces(("/",))
+    namespaces = Namespaces(("/",), 2_000_000)
     namespaces.receive("0")
     assert namespaces.accept("/", "abc", "xyz") == Connect("/", {"sid": "abc", "pid": "xyz"})
 
@@ -64,7 +64,7 @@ def test_who_left_may_come_again() -> None:
 @pytest.mark.parametrize("text", ['2["a"]', "3[]", "31[]", "1", "4{}", '4"x"', '2/nope,["a"]', "1/ws,"])
 def test_before_joining_only_connect_is_taken(text: str) -> None:
     with pytest.raises(ProtocolError):
-        Namespaces(("/", "/ws")).receive(text)
+        Namespaces(("/", "/ws"), 2_000_000).receive(text)
 
 
 @pytest.mark.parametrize("text", ["0", "4{}", '2/ws,["a"]', "0[]", '2["connect"]'])
@@ -88,7 +88,7 @@ def test_an_event_with_attachments_comes_when_they_are_complete() -> None:
 
 @given(st.lists(st.text(max_size=5) | st.binary(max_size=5) | st.from_regex(r'[0-6]{1,2}(\["a"\])?', fullmatch=True)))
 def test_garbage_gives_protocol_errors_only(messages: list[str | bytes]) -> None:
-    namespaces = Namespaces(("/",))
+    namespaces = Namespaces(("/",), 2_000_000)
     with suppress(ProtocolError):
         for message in messages:
             for event in namespaces.receive(message):

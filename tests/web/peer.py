@@ -108,6 +108,8 @@ class Peer:
         self.clients.append(client)
         if event == "crash":
             raise RuntimeError("our own bug")
+        if event == "crash later":
+            client.emit_text("x", "a text", payload=_crash)
         client.emit(event, *args)
 
     async def ask(self, query: str, method: str = "GET", body: bytes = b"", **headers: str) -> Response:
@@ -181,6 +183,10 @@ class Peer:
         assert str(await ws.get_message()).startswith('40{"sid":')
 
 
+def _crash(_text: str) -> object:
+    raise RuntimeError("our own bug, where it is written")
+
+
 @asynccontextmanager
 async def serving(
     settings: Socket = SETTINGS, origins: tuple[str, ...] = ("*",), write_timeout_s: float = 1.0
@@ -206,6 +212,11 @@ async def serving(
         await socketio.close(deadline_s=0.01)
         stop.set()
         nursery.cancel_scope.cancel()
+
+
+def crashes() -> float:
+    values = (REGISTRY.get_sample_value("ellara_actor_crashes_total", {"actor": actor}) for actor in ("session", "socket"))
+    return sum(value or 0.0 for value in values)
 
 
 def dropped(reason: str) -> float:

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ellara.settings import Socket
 from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, serving
+from tests.web.site import read_until
 
 
 class TestHandshake:
@@ -160,6 +161,14 @@ class TestPolling:
         query = await peer.handshake()
         assert (await peer.ask(query, "POST", b"42[")).body == "ok"
         assert (await peer.ask(query)).body == "6\x1e1"
+        assert (await peer.ask(query)).code == 1
+
+    async def test_a_waiting_poll_brings_what_came_before_the_end_and_the_end(self, peer: Peer) -> None:
+        query = await peer.handshake()
+        async with await peer.raw(f"GET /socket.io/?{query} HTTP/1.1\r\nHost: x\r\n") as stream:
+            await wait_all_tasks_blocked()
+            assert (await peer.ask(query, "POST", b'42["x"]\x1e42[')).body == "ok"
+            assert await read_until(stream, b'42["x"]\x1e1')
         assert (await peer.ask(query)).code == 1
 
     async def test_a_body_of_max_payload_is_taken_and_one_byte_more_is_not(self) -> None:

@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
 from ellara.settings import Socket
-from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, dropped, serving
+from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, crashes, dropped, serving
 
 
 class TestWebSocket:
@@ -56,15 +56,16 @@ class TestWebSocket:
             assert closed.value.reason is not None
             assert closed.value.reason.code == 1009
 
-    async def test_a_crash_of_ours_closes_this_connection_alone(self, peer: Peer) -> None:
+    @pytest.mark.parametrize("event", ["crash", "crash later"])
+    async def test_a_crash_of_ours_closes_this_connection_alone(self, peer: Peer, event: str) -> None:
         async with peer.websocket() as good, peer.websocket() as bad:
             await peer.join(good)
             await peer.join(bad)
-            before = dropped("crash")
-            await bad.send_message('42["crash"]')
+            before = crashes()
+            await bad.send_message(f'42["{event}"]')
             with pytest.raises(ConnectionClosed):
                 await bad.get_message()
-            assert dropped("crash") == before + 1
+            assert crashes() == before + 1
             await good.send_message('42["still"]')
             assert await good.get_message() == '42["still"]'
 

@@ -69,26 +69,24 @@ async def test_the_header_lines_of_a_websocket_count_together(site: Site) -> Non
 
 async def test_a_websocket_keeps_nothing_of_hypercorn(site: Site) -> None:
     """Without the collector: what is free at once needs no full collection, which comes once in a long while."""
-    gc.collect()
+    before = others([], GuardedConnection, GuardedHttp1, h11.Connection)
     gc.disable()
     try:
         async with await site.connect() as stream:
             await stream.send_all(request() + upgrade())
             await read_until(stream, b"101 \r\n\r\n")
-            kept = [
-                type(each) for each in gc.get_objects() if isinstance(each, GuardedConnection | GuardedHttp1 | h11.Connection)
-            ]
-        assert kept == []
+            assert others(before, GuardedConnection, GuardedHttp1, h11.Connection) == []
     finally:
         gc.enable()
 
 
 async def test_its_request_is_kept_by_nobody_but_its_handler() -> None:
-    kept: list[object] = []
+    before = others([], Upgrade)
+    during: list[object] = []
 
     async def handle(_stream: trio.SocketStream, upgrade: Upgrade) -> None:
         del upgrade
-        kept.extend(each for each in gc.get_objects() if isinstance(each, Upgrade))
+        during.extend(others(before, Upgrade))
 
     async with trio.open_nursery() as nursery:
         websockets = WebSockets(b"/", handle)
@@ -96,7 +94,13 @@ async def test_its_request_is_kept_by_nobody_but_its_handler() -> None:
         site = Site(int(url.rpartition(":")[2]), Application(), trio.Event(), trio.Event())
         assert await site.say(upgrade("/")) == b""
         nursery.cancel_scope.cancel()
-    assert kept == []
+    assert during == []
+
+
+def others(before: list[object], *kinds: type) -> list[object]:
+    """Those of the whole process that were not there before: other tests leave some behind."""
+    known = set(map(id, before))
+    return [each for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in known]
 
 
 async def test_a_websocket_ends_with_its_handler(site: Site) -> None:

@@ -1,7 +1,7 @@
 // Drives real socket.io-client sockets. Commands come on standard input, one JSON array a line: ["open", socket, url, options],
 // ["emit", socket, event, ...args], ["ask", socket, event, ...args], ["connect", socket], ["disconnect", socket], ["drop", socket]:
-// its WebSocket at this end alone, ["auth", socket, auth]: at the next connection, ["forget"]: all of them. What a socket hears
-// goes to standard output, one JSON object a line: {socket, heard, args}. Bytes travel as {"$bytes": hex}.
+// its WebSocket at this end alone, ["forget"]: all of them. What a socket hears goes to standard output, one JSON object a line:
+// {socket, heard, args}. Bytes travel as {"$bytes": hex}.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -29,7 +29,6 @@ const commands = {
   connect: (name) => sockets.get(name).connect(),
   disconnect: (name) => sockets.get(name).disconnect(),
   drop: (name) => sockets.get(name).io.engine.transport.ws.terminate(),
-  auth: (name, auth) => Object.assign(sockets.get(name), { auth }),
   forget() {
     for (const socket of sockets.values()) socket.offAny().off().disconnect();
     sockets.clear();

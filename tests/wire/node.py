@@ -81,10 +81,6 @@ class JsClient:
         """Ends its WebSocket at this end alone, without a word to the other."""
         self._say("drop", socket)
 
-    def auth(self, auth: object, socket: str = "socket") -> None:
-        """What it shows when it connects again."""
-        self._say("auth", socket, auth)
-
     def forget(self) -> None:
         """Disconnects all sockets and forgets what they heard: for the next test."""
         self._say("forget")
