@@ -289,30 +289,27 @@ class Session:
         self.queue(engineio.PING)
 
     def _hear_message(self, data: str | bytes) -> None:
+        in_time = self._rate.take(trio.current_time())
         for event in self._namespaces.receive(data):
             match event:
                 case Received():
-                    self._dispatch(event, self._here[event.namespace])
+                    self._dispatch(event, self._here[event.namespace], in_time)
                 case Join():
                     self._let_in(event)
                 case NoSuchNamespace():
                     self._say(self._namespaces.refuse(event.namespace, "Invalid namespace"))
                 case Left():
                     self._hub.clients.leave(self._here.pop(event.namespace))
-
-    def _dispatch(self, event: Received, client: Client) -> None:
-        ack = _ack(client, event.ack_id)
-        if not self._rate.take(trio.current_time()):
-            limit = "session"
-        elif not self._hub.clients.may_ask(client):
-            limit = "user"
-        else:
-            self._hub.application.on_event(client, event.name, event.args, ack)
-            return
-        EVENTS_REFUSED.labels(limit=limit).inc()
-        self._hub.application.on_excess(client, ack)
         if self._rate.in_debt:
             self._close("too many events")
+
+    def _dispatch(self, event: Received, client: Client, in_time: bool) -> None:
+        ack = _ack(client, event.ack_id)
+        if in_time and self._hub.clients.may_ask(client):
+            self._hub.application.on_event(client, event.name, event.args, ack)
+        else:
+            EVENTS_REFUSED.labels(limit="user" if in_time else "session").inc()
+            self._hub.application.on_excess(client, ack)
 
     def _let_in(self, join: Join) -> None:
         try:

@@ -38,10 +38,19 @@ class TestEvents:
         async with connected(settings=settings) as (shell, ellara):
             before, refused_before = dropped("too many events"), refused("session")
             await shell.joins()
-            shell.says(*['42["x"]'] * 11)
-            assert len(ellara.heard) == 10
+            shell.says(*['42["x"]'] * 10)
+            assert len(ellara.heard) == 9  # joining counted
             assert (await shell.hears(), refused("session")) == (['42["too fast"]'], refused_before + 1)
             shell.says(*['42["x"]'] * 20)
+            assert shell.is_over()
+            assert dropped("too many events") == before + 1
+
+    @pytest.mark.parametrize("packet", ['42["__proto__"]', "431[]", "40/nope,"])
+    async def test_what_is_no_event_counts_too(self, packet: str) -> None:
+        async with connected(settings=Socket(recovery_s=0, events_per_s=1)) as (shell, _):
+            await shell.joins()
+            before = dropped("too many events")
+            shell.says(*[packet] * 30)
             assert shell.is_over()
             assert dropped("too many events") == before + 1
 
