@@ -19,13 +19,13 @@ class Bucket:
     __slots__ = ("_at", "_per_s", "_tokens")
 
     def __init__(self, per_s: float, now: float) -> None:
-        self._per_s, self._tokens, self._at = per_s, self._most(per_s), now
+        self._per_s, self._tokens, self._at = per_s, _most(per_s), now
 
     def take(self, now: float) -> bool:
         """False: too often. What is refused costs a token too, down to a burst of debt: who never pauses gets nothing at all."""
         if not self._per_s:
             return True
-        most = self._most(self._per_s)
+        most = _most(self._per_s)
         filled = min(self._tokens + (now - self._at) * self._per_s, most)
         self._tokens, self._at = max(filled - 1, -most), now
         return self._tokens >= 0
@@ -33,15 +33,11 @@ class Bucket:
     @property
     def in_debt(self) -> bool:
         """As many were refused as the burst allows."""
-        return self._per_s > 0 and self._tokens <= -self._most(self._per_s)
+        return self._per_s > 0 and self._tokens <= -_most(self._per_s)
 
     def is_full(self, now: float) -> bool:
         """As good as new: it need not be remembered."""
-        return self._tokens + (now - self._at) * self._per_s >= self._most(self._per_s)
-
-    @staticmethod
-    def _most(per_s: float) -> float:
-        return max(per_s * BURST_S, 1.0)
+        return self._tokens + (now - self._at) * self._per_s >= _most(self._per_s)
 
 
 class Buckets:
@@ -62,6 +58,11 @@ class Buckets:
             bucket = self._buckets[key] = Bucket(self._per_s, now)
         return bucket.take(now)
 
+    @property
+    def longest_wait_s(self) -> float:
+        """From the deepest debt to the next token."""
+        return (_most(self._per_s) + 1) / self._per_s
+
     def __len__(self) -> int:
         return len(self._buckets)
 
@@ -69,3 +70,7 @@ class Buckets:
         if len(self._buckets) >= self._sweep_at:
             self._buckets = {key: bucket for key, bucket in self._buckets.items() if not bucket.is_full(now)}
             self._sweep_at = max(2 * len(self._buckets), SWEEP_FROM)
+
+
+def _most(per_s: float) -> float:
+    return max(per_s * BURST_S, 1.0)

@@ -89,7 +89,7 @@ class Log:
             if isinstance(entry, Delta) and isinstance(last, Delta) and last.is_of(entry.event, entry.payload):
                 joined[-1] = attrs.evolve(last, text=last.text + entry.text, offset=entry.offset)
             else:
-                joined.append(attrs.evolve(entry, taken=False) if isinstance(entry, Delta) else entry)
+                joined.append(entry)
         self._entries = joined
         self.grow(sum(map(_size, joined)) - self._bytes)
         return tuple(joined)  # it is sent while the log may change: the outbox may be full

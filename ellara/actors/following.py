@@ -59,8 +59,11 @@ class Following:
         except EllaraError as error:
             _refuse(follow, trouble_of(error))
 
+    def close(self) -> None:
+        self._mailbox.close()
+
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until closed and empty."""
         async for first in self._mailbox:
             batch = deque([first])
             while len(batch) < BATCH_MAX and (follow := self._mailbox.take()) is not None:

@@ -138,7 +138,8 @@ class Runs:
                 task_status.started()
                 async for ask in self._mailbox:
                     self._accept(ask, nursery)
-            beside.cancel_scope.cancel()
+            self._following.close()
+            self._transcripts.close()
 
     def _reset(self) -> None:
         self._accepted = 0

@@ -23,13 +23,14 @@ from ellara.actors.outbox import Delta, Item, Outbox
 from ellara.actors.timers import Timer, Timers
 from ellara.errors import Conflict, EllaraError, ProtocolError
 from ellara.log import get_logger
-from ellara.metrics import ACTOR_CRASHES, EVENTS_REFUSED, SESSIONS, SESSIONS_DROPPED
+from ellara.metrics import EVENTS_REFUSED, SESSIONS, SESSIONS_DROPPED
 from ellara.protocol import engineio, socketio
 from ellara.protocol.engineio import Packet
 from ellara.protocol.namespace import Join, Left, Namespaces, NoSuchNamespace, Received
 from ellara.protocol.transport import Closed, Do, Event, Limits, Message, Signal, State, Transport
 from ellara.rates import Bucket
 from ellara.settings import Socket
+from ellara.supervision import contained
 
 log = get_logger(__name__)
 
@@ -131,6 +132,13 @@ class Session:
         self._admit(Signal.POLL)
         return self.outbox
 
+    def polled(self, outbox: Outbox) -> list[Packet]:
+        """What that GET is answered with."""
+        packets: list[Packet] = []
+        with self._turn():
+            packets = outbox.take()
+        return packets or [engineio.CLOSE]
+
     def post(self) -> None:
         """A POST came, its body is still to be read. Raises as `poll`."""
         self._admit(Signal.POST)
@@ -140,6 +148,8 @@ class Session:
         for number, packet in enumerate(engineio.split_payload(body), start=1):
             with self._turn():
                 self._hear_packet(packet)
+            if self._over or self._transport.state is State.CLOSING:
+                break
             if number % PACKETS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
         self.happened(Signal.POST_READ)
@@ -209,14 +219,12 @@ class Session:
     def _turn(self) -> Iterator[None]:
         """The loop of all sessions: whatever goes wrong in a turn ends its own session."""
         try:
-            yield
-        except ProtocolError as error:
-            log.debug("malformed packet", error=error.message)
-            self._close("parse error")
-        except Exception:
-            ACTOR_CRASHES.labels(actor="session").inc()
-            log.exception("session crashed")
-            self._close("crash")
+            with contained("session", lambda: self._close("crash")):
+                try:
+                    yield
+                except ProtocolError as error:
+                    log.debug("malformed packet", error=error.message)
+                    self._close("parse error")
         finally:
             if self._transport.state is State.CLOSED:
                 self._finish()

@@ -41,8 +41,11 @@ class Transcripts:
         self._mailbox.post(read)
         return await read.reply()
 
+    def close(self) -> None:
+        self._mailbox.close()
+
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until closed and empty."""
         async for first in self._mailbox:
             batch = [first]
             while len(batch) < BATCH_MAX and (read := self._mailbox.take()) is not None:

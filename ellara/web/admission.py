@@ -12,7 +12,7 @@ from math import ceil
 import attrs
 
 from ellara.metrics import SESSIONS_REFUSED
-from ellara.rates import BURST_S, Buckets
+from ellara.rates import Buckets
 from ellara.settings import Socket
 from ellara.web.addresses import limit_key
 
@@ -74,7 +74,6 @@ class Admission:
     def __init__(self, settings: Socket) -> None:
         self._places = Places(settings.sessions_max, settings.sessions_per_address_max, "sessions")
         self._buckets = Buckets(settings.handshakes_per_address_per_s)
-        self._per_s = settings.handshakes_per_address_per_s
 
     def admit(self, address: str, now: float) -> Refusal | None:
         """None: let in; `release` it when it is over. `address`: the client's, "" if unknown. `now`: seconds of any clock."""
@@ -90,5 +89,6 @@ class Admission:
     def _too_often(self, address: str, now: float) -> Refusal | None:
         if not address or self._buckets.take(limit_key(address), now):
             return None
-        retry_after_s = ceil(max(BURST_S, 1 / self._per_s) + 1 / self._per_s)  # then the emptiest bucket gives one
-        return Refusal(429, "rate", "Too many new sessions from your address; please try again later", retry_after_s)
+        return Refusal(
+            429, "rate", "Too many new sessions from your address; please try again later", ceil(self._buckets.longest_wait_s)
+        )

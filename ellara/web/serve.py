@@ -20,6 +20,7 @@ from hypercorn.typing import ASGIFramework
 
 from ellara.errors import CannotStart
 from ellara.log import get_logger
+from ellara.mailbox import Bell
 from ellara.metrics import CONNECTION_FAULTS, CONNECTIONS, CONNECTIONS_REFUSED
 from ellara.settings import Server
 from ellara.supervision import innermost
@@ -93,7 +94,7 @@ class _Connections:
         self._open: dict[trio.SocketStream, GuardedConnection | None] = {}
         """None: a WebSocket, of which hypercorn knows no longer."""
         self._refused = 0
-        self._left = trio.Event()
+        self._left = Bell()
 
     async def take(self, stream: trio.SocketStream) -> None:
         """One connection to its end; trio closes the stream behind it. Whatever goes wrong on it ends it alone."""
@@ -119,7 +120,7 @@ class _Connections:
             CONNECTIONS.dec()
             self._places.release(counted)
             del self._open[stream]
-            self._left.set()
+            self._left.ring()
 
     async def _serve(self, stream: trio.SocketStream, peer: tuple[str, int]) -> None:
         self._open[stream] = connection = self._converse(stream, peer)
@@ -153,8 +154,7 @@ class _Connections:
 
     async def none_left(self) -> None:
         while self._open:
-            self._left = trio.Event()
-            await self._left.wait()
+            await self._left.heard()
 
     def cut(self) -> None:
         """A write is shielded: only closing its socket ends it at once."""

@@ -19,6 +19,7 @@ from ellara.actors.outbox import Outbox
 from ellara.actors.session import Application, Authenticate, Hub, OnEvent, OnExcess, OnLeave, Session
 from ellara.actors.timers import Timers
 from ellara.errors import Conflict, ProtocolError, TooLarge
+from ellara.mailbox import Bell
 from ellara.protocol import engineio
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
@@ -72,7 +73,7 @@ class SocketIO:
         self._busy = 0
         """Requests being answered and WebSockets open."""
         self._closing = False
-        self._something_ended = trio.Event()
+        self._something_ended = Bell()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = UNHEARD) -> None:
         """Keeps the time of the sessions and writes what they have to say; until it is cancelled."""
@@ -90,8 +91,7 @@ class SocketIO:
                 await trio.lowlevel.checkpoint()
         with trio.move_on_after(deadline_s):
             while self._sessions or self._busy:
-                self._something_ended = trio.Event()
-                await self._something_ended.wait()
+                await self._something_ended.heard()
         for session in list(self._sessions.values()):
             session.drop("shutdown deadline")
         self.clients.give_up_lost()
@@ -125,7 +125,7 @@ class SocketIO:
             await line.converse(early)
         finally:
             self._busy -= 1
-            self._something_ended.set()
+            self._something_ended.ring()
 
     # Sessions.
 
@@ -140,7 +140,7 @@ class SocketIO:
     def _ended(self, session: Session) -> None:
         del self._sessions[session.sid]
         self._admission.release(session.address)
-        self._something_ended.set()
+        self._something_ended.ring()
 
     # Polling.
 
@@ -153,7 +153,7 @@ class SocketIO:
                 await self._http(scope, receive, send)
         finally:
             self._busy -= 1
-            self._something_ended.set()
+            self._something_ended.ring()
 
     async def _http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         request = Request.of(scope["method"], scope["query_string"], list(scope["headers"]), self._cors_origins)
@@ -180,7 +180,7 @@ class SocketIO:
         if not await _is_filled_before_gone(outbox, receive):
             session.happened(Signal.POLL_CUT)
             return
-        body = engineio.encode_payload(outbox.take() or [engineio.CLOSE]).encode()
+        body = engineio.encode_payload(session.polled(outbox)).encode()
         session.happened(Signal.POLL_ANSWERED)
         headers = [(b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store"), *request.cors()]
         if len(body) >= GZIP_MIN_BYTES and request.takes_gzip:

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ellara.settings import Socket
-from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, serving
+from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, crashes, serving
 from tests.web.site import read_until
 
 
@@ -170,6 +170,15 @@ class TestPolling:
             assert (await peer.ask(query, "POST", b'42["x"]\x1e42[')).body == "ok"
             assert await read_until(stream, b'42["x"]\x1e1')
         assert (await peer.ask(query)).code == 1
+
+    async def test_a_crash_of_ours_where_it_is_written_ends_this_session_alone(self, peer: Peer) -> None:
+        query, other = await peer.handshake(), await peer.handshake()
+        before = crashes()
+        await peer.ask(query, "POST", b'42["crash later"]')
+        answer = await peer.ask(query)
+        assert (answer.status, answer.body, answer.headers["access-control-allow-origin"]) == (200, "1", "*")
+        assert ((await peer.ask(query)).code, crashes()) == (1, before + 1)
+        assert (await peer.ask(other, "POST", b"3")).body == "ok"
 
     async def test_a_body_of_max_payload_is_taken_and_one_byte_more_is_not(self) -> None:
         async with serving(Socket(recovery_s=0, payload_max_bytes=1_000)) as peer:
