@@ -20,7 +20,7 @@ FLOORS = (
     {"protocol", "auth", "supervision", "mailbox", "rates"},
     {"log", "metrics"},
     {"settings"},
-    {"model"},
+    {"model", "jsontext"},
     {"errors"},
 )
 
@@ -59,7 +59,7 @@ HOMES = {
     "threading": set[str](),
 }
 
-SANS_IO = {"protocol", "auth", "model", "errors", "settings"}
+SANS_IO = {"protocol", "auth", "model", "jsontext", "errors", "settings"}
 
 FILES = sorted(ROOT.rglob("*.py"))
 

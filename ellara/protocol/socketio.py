@@ -13,7 +13,7 @@ from typing import TypeAlias
 import attrs
 
 from ellara.errors import ProtocolError
-from ellara.protocol.jsontext import NESTING_MAX, from_json, to_json
+from ellara.jsontext import NESTING_MAX, from_json, to_json
 
 ATTACHMENTS_MAX = 10
 """The reference's own limit."""

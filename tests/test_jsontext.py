@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ellara.errors import ProtocolError
-from ellara.protocol.jsontext import NESTING_MAX, STRUCTURE_MAX, from_json, structure, to_json
+from ellara.jsontext import NESTING_MAX, STRUCTURE_MAX, from_json, structure, to_json
 
 
 def structure_by_steps(text: str) -> str:

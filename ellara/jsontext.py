@@ -1,4 +1,4 @@
-"""JSON as JavaScript writes and reads it, within bounds. Used by `socketio` alone.
+"""JSON as JavaScript writes and reads it, within bounds: for whatever a peer sent.
 
 msgspec does it; what it does not take and JavaScript does is left to the standard library. The bounds are looked for before any
 parser sees the text, by a few passes over the whole of it: a payload of a megabyte holds the loop for 20 ms at worst.
