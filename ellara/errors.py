@@ -90,7 +90,7 @@ class ChainUnavailable(Unavailable):
 
 
 class ProtocolError(EllaraError):
-    """A peer's bytes break Engine.IO or Socket.IO; ends at most the connection they came on."""
+    """A peer's bytes break Engine.IO, Socket.IO or the bounds of JSON; ends at most the connection they came on."""
 
 
 class BadSettings(EllaraError):

@@ -13,6 +13,8 @@ import attrs
 import msgspec
 
 from ellara.actors.phrases import Trouble
+from ellara.errors import ProtocolError
+from ellara.jsontext import from_json
 
 ID_MAX_CHARS = 200
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -89,8 +91,8 @@ def _payload(args: Sequence[object], kind: type[_Payload]) -> _Payload | None:
     """None: it cannot be read."""
     value = args[0] if args else None
     try:
-        return msgspec.json.decode(value, type=kind) if isinstance(value, str) else msgspec.convert(value, kind)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return msgspec.convert(from_json(value) if isinstance(value, str) else value, kind)
+    except (msgspec.ValidationError, ProtocolError, UnicodeEncodeError):  # the last: a field named by a lone surrogate
         return None
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from ellara.actors.phrases import Trouble
 from ellara.actors.questions import Question, Resume, parse_message, parse_resume, trouble_with_user
+from ellara.jsontext import NESTING_MAX, STRUCTURE_MAX
 
 PAYLOAD = {"question": "Apa kabar?", "userId": "ani"}
 
@@ -44,6 +46,7 @@ def test_a_blank_question_is_none() -> None:
         ["[]"],
         ['"x"'],
         ["\ud800"],
+        [PAYLOAD | {"\ud800": 1}],
         ["[" * 100_000],
         [PAYLOAD | {"question": 7}],
         [PAYLOAD | {"chatId": 7}],
@@ -58,6 +61,14 @@ def test_a_blank_question_is_none() -> None:
 )
 def test_what_cannot_be_read_or_stored_is_refused(args: list[object]) -> None:
     assert parse_message(args) is Trouble.MALFORMED
+
+
+@pytest.mark.parametrize("parse", [parse_message, parse_resume])
+@pytest.mark.parametrize("more", ["0," * STRUCTURE_MAX + "0", "[" * NESTING_MAX + "]" * NESTING_MAX])
+def test_a_json_string_has_the_bounds_of_every_payload(parse: Callable[[list[object]], object], more: str) -> None:
+    payload = '{"question": "Apa kabar?", "userId": "ani", "chatId": "c1", "more": [%s]}'
+    assert not isinstance(parse([payload % "0"]), Trouble)
+    assert parse([payload % more]) is Trouble.MALFORMED
 
 
 JSON = st.recursive(
