@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from ellara.errors import Invalid, NotFound, WrongMediaType
+from ellara.errors import Invalid, NotFound, ProtocolError, WrongMediaType
+from ellara.jsontext import from_json
 from ellara.model import (
     Address,
     Chat,
@@ -84,12 +85,13 @@ def _decoded(sent: Sent, shape: type[Shape]) -> Shape:
     if data and (not _JSON_TYPE.fullmatch(content_type) or _OTHER_CHARSET.search(content_type)):
         raise WrongMediaType("The body must be JSON in UTF-8: send Content-Type: application/json")
     try:
-        return msgspec.json.decode(data or b"{}", type=shape)
-    except msgspec.ValidationError as error:
-        too_large = "out of range" in str(error)  # the one other complaint about fields that take anything
-        raise Invalid("A number in the body is too large" if too_large else "The body must be a JSON object") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise Invalid("The body is not valid JSON") from None
+        return msgspec.convert(from_json(data.decode() or "{}"), shape)
+    except msgspec.ValidationError:
+        raise Invalid("The body must be a JSON object") from None
+    except ProtocolError as error:
+        raise Invalid(f"The body cannot be read: {error.message}") from None
+    except UnicodeError:  # also a field named by a lone surrogate
+        raise Invalid("The body must be JSON in UTF-8") from None
 
 
 def sign_in(sent: Sent) -> str:
