@@ -110,7 +110,7 @@ async def _serve(settings: Settings, prompt: str, stop: trio.Event, ready: Calla
         ready(front.value)
 
         await stop.wait()
-        await _stop(settings.server.stop_s, answering, sockets, (front, settling, following, writing))
+        await _stop(settings.server.stop_s, answering, sockets, front, (settling, following, writing))
         nursery.cancel_scope.cancel()
     await rpc.close()
     pool.close()
@@ -124,13 +124,14 @@ def _after_imports() -> None:
     gc.freeze()  # modules live as long as the process: walking them again held up every hundredth request for 0.1 s
 
 
-async def _stop(within_s: float, answering: _Part, sockets: SocketIO, others: Sequence[_Part]) -> None:
+async def _stop(within_s: float, answering: _Part, sockets: SocketIO, front: _Part, others: Sequence[_Part]) -> None:
+    """Each has its share of the time: a peer that does not read, or a question that takes long, takes nothing from those behind."""
     log.info("stopping")
-    with trio.move_on_after(within_s):
-        await answering.stop(within_s / 2)  # with the front open: a polling client comes back for its answer's end
-        await sockets.close()
-        for part in others:
-            await part.stop(within_s)
+    await answering.stop(within_s / 2)  # with the front open: a polling client comes back for its answer's end
+    await sockets.close(within_s / 8)
+    await front.stop(within_s / 8)
+    for part in others:
+        await part.stop(within_s / 4 / len(others))
 
 
 def _sockets(settings: Settings, tokens: Tokens, streamer: Runs) -> SocketIO:

@@ -62,7 +62,7 @@ class Outbox:
     Full once `max_bytes` wait; what a taker holds no longer counts. It means that the reader is too slow: the owner drops it.
     """
 
-    __slots__ = ("_bytes", "_closed", "_items", "_max_bytes", "_wake", "abandoned")
+    __slots__ = ("_bytes", "_closed", "_cut", "_items", "_max_bytes", "_wake")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -70,8 +70,7 @@ class Outbox:
         self._bytes = 0
         self._closed = False
         self._wake: Callable[[], None] | None = None
-        self.abandoned = False
-        """The reader is to be told nothing more, not even that it is over."""
+        self._cut: Callable[[], None] | None = None
 
     def put(self, item: Item) -> bool:
         """False when full; below the bound one of any size fits. Once closed, it lets go of what comes."""
@@ -115,9 +114,15 @@ class Outbox:
         self._closed = True
         self._call()
 
+    def when_abandoned(self, cut: Callable[[], None] | None) -> None:
+        """Calls `cut` when the reader is to be told nothing more, not even that it is over; it must not block. None: nobody."""
+        self._cut = cut
+
     def abandon(self) -> None:
-        """Closes, and lets go of what is queued: nobody will read it."""
-        self._items, self.abandoned = [], True
+        """Closes, and lets go of what is queued and of its taker: nobody will read it."""
+        self._items = []
+        if self._cut is not None:
+            self._cut()
         self.close()
 
     def move_to(self, other: Outbox) -> None:

@@ -33,9 +33,6 @@ from ellara.web.websocket import Flusher, Line, Shared, accept, refuse
 GZIP_MIN_BYTES = 1024
 """The reference's threshold, for answers to polls."""
 
-CLOSE_S = 2.0
-"""For all sessions at shutdown: the next poll of a live client comes within milliseconds."""
-
 FORBIDDEN = 4
 """The reference's code for who is not let in; the message says why."""
 
@@ -82,14 +79,14 @@ class SocketIO:
             nursery.start_soon(self._shared.flusher.run)
             task_status.started()
 
-    async def close(self, deadline_s: float = CLOSE_S) -> None:
+    async def close(self, within_s: float) -> None:
         """At shutdown: takes no more, tells each client at its transport, and returns when all are gone, at latest in time."""
         self._closing = True
         for number, session in enumerate(list(self._sessions.values()), start=1):
             session.stop("server shutting down")
             if number % SESSIONS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
-        with trio.move_on_after(deadline_s):
+        with trio.move_on_after(within_s):
             while self._sessions or self._busy:
                 await self._something_ended.heard()
         for session in list(self._sessions.values()):

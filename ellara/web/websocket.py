@@ -157,6 +157,7 @@ class Line:
         self._parts: list[str | bytes] = []
         """Of a message that is still coming in."""
         self._parts_bytes = 0
+        outbox.when_abandoned(self.cut)
 
     async def converse(self, early: bytes) -> None:
         """Until either side ends it. `early`: what came in with the request."""
@@ -169,6 +170,7 @@ class Line:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
+            self._outbox.when_abandoned(None)
             self.cut()
             self._session.socket_went(self._outbox)
 
@@ -217,9 +219,7 @@ class Line:
             while data and not self._is_cut:
                 with trio.move_on_after(self._shared.flusher.write_timeout_s) as timeout:
                     await self._stream.send_all(data[:PIECE_BYTES])
-                if self._outbox.abandoned:
-                    self.cut()
-                elif timeout.cancelled_caught:
+                if timeout.cancelled_caught:
                     SESSIONS_DROPPED.labels(reason="slow reader").inc()
                     self.cut()
                 data = data[PIECE_BYTES:] or self._waiting()
@@ -275,9 +275,7 @@ class Line:
 
     def _close(self) -> None:
         """All that was queued is out."""
-        if self._outbox.abandoned:
-            self.cut()
-        elif self._ws.state is ConnectionState.OPEN:
+        if self._ws.state is ConnectionState.OPEN:
             self._control = self._ws.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))  # an empty frame, as the reference
             self._cut_later()
             self.flush()

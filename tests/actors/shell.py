@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import attrs
 import trio
-from prometheus_client import REGISTRY
 
 from ellara.actors.client import Client
 from ellara.actors.clients import Clients
@@ -70,7 +69,12 @@ class Shell:
     def __init__(self, ellara: Ellara, *, websocket: bool) -> None:
         self.session = Session(ellara.hub, "127.0.0.1", websocket=websocket)
         self.line = self.session.outbox
+        self.is_cut = False
+        self.line.when_abandoned(self._cut)
         self._ended = ellara.ended
+
+    def _cut(self) -> None:
+        self.is_cut = True
 
     def is_over(self) -> bool:
         """Told, and told once."""
@@ -125,11 +129,3 @@ async def connected(
             assert shell.session.sid in str(opened[0])
             yield shell, ellara
             nursery.cancel_scope.cancel()
-
-
-def refused(limit: str) -> float:
-    return REGISTRY.get_sample_value("ellara_events_refused_total", {"limit": limit}) or 0.0
-
-
-def dropped(reason: str) -> float:
-    return REGISTRY.get_sample_value("ellara_sessions_dropped_total", {"reason": reason}) or 0.0

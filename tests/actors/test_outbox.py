@@ -137,11 +137,12 @@ class TestEnd:
         assert outbox.take() == [text("a")]
         assert outbox.take() == []
 
-    def test_abandoned_it_gives_nothing(self) -> None:
-        outbox = Outbox(1_000)
+    def test_abandoned_it_gives_nothing_and_its_taker_is_cut(self) -> None:
+        outbox, cut = Outbox(1_000), list[str]()
+        outbox.when_abandoned(lambda: cut.append("cut"))
         outbox.put(text("a"))
         outbox.abandon()
-        assert (outbox.closed, outbox.abandoned, outbox.take()) == (True, True, [])
+        assert (outbox.closed, outbox.take(), cut) == (True, [], ["cut"])
 
 
 class TestSwitch:

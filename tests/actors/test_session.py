@@ -10,7 +10,8 @@ from ellara.errors import Conflict, ProtocolError
 from ellara.protocol.engineio import CLOSE, NOOP
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
-from tests.actors.shell import connected, dropped, refused
+from tests.actors.shell import connected
+from tests.counted import counted
 
 
 class TestEvents:
@@ -36,23 +37,25 @@ class TestEvents:
     async def test_what_comes_too_fast_is_refused_and_who_never_pauses_is_sent_away(self) -> None:
         settings = Socket(recovery_s=0, events_per_s=1)
         async with connected(settings=settings) as (shell, ellara):
-            before, refused_before = dropped("too many events"), refused("session")
+            before = counted("sessions_dropped_total", reason="too many events")
+            refused = counted("events_refused_total", limit="session")
             await shell.joins()
             shell.says(*['42["x"]'] * 10)
             assert len(ellara.heard) == 9  # joining counted
-            assert (await shell.hears(), refused("session")) == (['42["too fast"]'], refused_before + 1)
+            assert await shell.hears() == ['42["too fast"]']
+            assert counted("events_refused_total", limit="session") == refused + 1
             shell.says(*['42["x"]'] * 20)
             assert shell.is_over()
-            assert dropped("too many events") == before + 1
+            assert counted("sessions_dropped_total", reason="too many events") == before + 1
 
     @pytest.mark.parametrize("packet", ['42["__proto__"]', "431[]", "40/nope,"])
     async def test_what_is_no_event_counts_too(self, packet: str) -> None:
         async with connected(settings=Socket(recovery_s=0, events_per_s=1)) as (shell, _):
             await shell.joins()
-            before = dropped("too many events")
+            before = counted("sessions_dropped_total", reason="too many events")
             shell.says(*[packet] * 30)
             assert shell.is_over()
-            assert dropped("too many events") == before + 1
+            assert counted("sessions_dropped_total", reason="too many events") == before + 1
 
 
 class TestIdentity:
@@ -110,24 +113,24 @@ class TestFaults:
 
     async def test_a_bug_of_ours_ends_this_connection_and_tells_everybody(self) -> None:
         async with connected() as (shell, ellara):
-            before = dropped("crash")
+            before = counted("sessions_dropped_total", reason="crash")
             shell.says("40", '42["crash"]')
             assert shell.is_over()
             assert ellara.left == ellara.clients
-            assert dropped("crash") == before + 1
+            assert counted("sessions_dropped_total", reason="crash") == before + 1
             assert len(await shell.hears()) == 1
             assert await shell.hears() == []
 
     async def test_a_slow_reader_is_dropped_and_the_emitter_never_waits(self) -> None:
         async with connected() as (shell, ellara):
-            before = dropped("outbox full")
+            before = counted("sessions_dropped_total", reason="outbox full")
             shell.says("40", '42["flood"]')
             assert shell.is_over()
-            assert dropped("outbox full") == before + 1
+            assert counted("sessions_dropped_total", reason="outbox full") == before + 1
             assert not ellara.clients[0].connected
             assert ellara.left == ellara.clients
             assert await shell.hears() == []
-            assert shell.line.abandoned
+            assert shell.is_cut
 
     async def test_a_text_that_grows_without_being_read_drops_it_too(self) -> None:
         async with connected() as (shell, ellara):
@@ -141,7 +144,7 @@ class TestFaults:
 class TestDeadlines:
     async def test_a_client_that_joins_nothing_is_dropped_after_the_connect_timeout(self, autojump_clock: MockClock) -> None:
         async with connected(within_s=50.0) as (shell, _):
-            before, start = dropped("connect timeout"), trio.current_time()
+            before, start = counted("sessions_dropped_total", reason="connect timeout"), trio.current_time()
             shell.says("40/nope,")
             await trio.sleep(40.0)
             shell.says("3")
@@ -149,12 +152,12 @@ class TestDeadlines:
                 pass
             assert trio.current_time() - start == pytest.approx(45.0)
             assert shell.is_over()
-            assert dropped("connect timeout") == before + 1
+            assert counted("sessions_dropped_total", reason="connect timeout") == before + 1
 
     @pytest.mark.parametrize("websocket", [True, False])
     async def test_a_client_that_answers_no_ping_is_dropped(self, websocket: bool, autojump_clock: MockClock) -> None:
         async with connected(websocket, within_s=50.0) as (shell, _):
-            before, start = dropped("ping timeout"), trio.current_time()
+            before, start = counted("sessions_dropped_total", reason="ping timeout"), trio.current_time()
             if websocket:
                 shell.says("40")
             else:
@@ -163,7 +166,7 @@ class TestDeadlines:
                 pass
             assert trio.current_time() - start == pytest.approx(45.0)
             assert shell.is_over()
-            assert dropped("ping timeout") == before + 1
+            assert counted("sessions_dropped_total", reason="ping timeout") == before + 1
 
     async def test_a_client_that_answers_its_pings_stays(self, autojump_clock: MockClock) -> None:
         async with connected(within_s=260.0) as (shell, _):

@@ -8,14 +8,18 @@ import secrets
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from tests.contract.pages import Page, first, names
 from tests.running import RunningDaemon, open_folder
+from tests.web.hostile import frame, request, upgrade
 
 
 @pytest.fixture
@@ -51,6 +55,28 @@ def test_a_signal_stops_it_in_order_and_postgresql_with_it(daemon: RunningDaemon
     assert daemon.stop(number) == 0
     wait_for_end(database)
     assert "Traceback" not in daemon.text
+
+
+def test_peers_that_neither_read_nor_finish_hold_its_stop_up_for_their_share_alone() -> None:
+    """Each part of the stop has its own: were it the first one's to use up, settler and ledger would just be cancelled."""
+    pings, requests = frame(bytes(125), 9) * 60_000, request("/metrics") * 2_000
+    half = b"POST /api/v1/auth/me HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\n{"
+    with open_folder() as folder, RunningDaemon(folder, "[server]\nstop_s = 8.0") as daemon, ExitStack() as peers:
+        for said in (upgrade() + frame(b"40") + pings, requests, half):
+            says_and_reads_nothing(peers.enter_context(socket.socket()), daemon, said)
+        start = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - start < 6.0
+        assert "Traceback" not in daemon.text
+
+
+def says_and_reads_nothing(peer: socket.socket, daemon: RunningDaemon, data: bytes) -> None:
+    """As much of `data` as it takes."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.connect(("127.0.0.1", urlsplit(daemon.url).port))
+    peer.settimeout(1.0)
+    with suppress(TimeoutError):
+        peer.sendall(data)
 
 
 def test_after_sigkill_everything_accepted_is_there_and_the_token_still_holds(daemon: RunningDaemon) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 import attrs
 import h11
 import trio
-from prometheus_client import REGISTRY
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from ellara.actors.client import Client
@@ -19,6 +18,7 @@ from ellara.actors.session import Ack
 from ellara.settings import Server, Socket
 from ellara.web.serve import WebSockets, serve_http
 from ellara.web.socketio import SocketIO
+from tests.counted import counted
 from tests.web.hostile import frame, upgrade
 
 POLLING, WEBSOCKET = "EIO=4&transport=polling", "EIO=4&transport=websocket"
@@ -209,15 +209,10 @@ async def serving(
         url = await nursery.start(partial(serve_http, socketio, server, stop, websockets=websockets))
         peer = Peer(int(url.rpartition(":")[2]), socketio)
         yield peer
-        await socketio.close(deadline_s=0.01)
+        await socketio.close(within_s=0.01)
         stop.set()
         nursery.cancel_scope.cancel()
 
 
 def crashes() -> float:
-    values = (REGISTRY.get_sample_value("ellara_actor_crashes_total", {"actor": actor}) for actor in ("session", "socket"))
-    return sum(value or 0.0 for value in values)
-
-
-def dropped(reason: str) -> float:
-    return REGISTRY.get_sample_value("ellara_sessions_dropped_total", {"reason": reason}) or 0.0
+    return sum(counted("actor_crashes_total", actor=actor) for actor in ("session", "socket"))

@@ -10,7 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
 from ellara.settings import Socket
-from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, crashes, dropped, serving
+from tests.counted import counted
+from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, crashes, serving
 
 
 class TestWebSocket:
@@ -80,7 +81,7 @@ class TestWebSocket:
     async def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(self) -> None:
         async with serving(Socket(recovery_s=0, outbox_max_bytes=100_000)) as peer, peer.websocket() as good:
             await peer.join(good)
-            before = dropped("outbox full")
+            before = counted("sessions_dropped_total", reason="outbox full")
             async with await peer.raw(f"GET /socket.io/?{WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{UPGRADE}") as deaf:
                 await deaf.send_all(b"\x81\x82\x00\x00\x00\x0040" + b"\x81\x87\x00\x00\x00\x00" + b'42["x"]')
                 with trio.fail_after(SOON_S):
@@ -88,7 +89,7 @@ class TestWebSocket:
                         await trio.lowlevel.checkpoint()
                         for client in peer.clients:
                             client.emit("chunk", "x" * 10_000)
-            assert dropped("outbox full") == before + 1
+            assert counted("sessions_dropped_total", reason="outbox full") == before + 1
             await good.send_message('42["still"]')
             assert await good.get_message() == '42["still"]'
 
@@ -151,14 +152,14 @@ class TestClose:
             await peer.ask(query)
             nursery.start_soon(poll)
             await wait_all_tasks_blocked(0.05)
-            nursery.start_soon(peer.socketio.close)
+            nursery.start_soon(peer.socketio.close, SOON_S)
             with pytest.raises(ConnectionClosed):
                 await ws.get_message()
         assert answers[0].body == "1"
         assert len(peer.left) == 2
 
     async def test_after_it_nobody_is_let_in(self, peer: Peer) -> None:
-        await peer.socketio.close()
+        await peer.socketio.close(SOON_S)
         assert (await peer.ask(POLLING)).status == 503
         async with await peer.raw(f"GET /socket.io/?{WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{UPGRADE}") as stream:
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 503 ")
@@ -166,5 +167,5 @@ class TestClose:
     async def test_a_client_that_never_comes_back_holds_it_up_no_longer_than_its_deadline(self, peer: Peer) -> None:
         await peer.handshake()
         with trio.fail_after(SOON_S):
-            await peer.socketio.close(deadline_s=0.05)
+            await peer.socketio.close(within_s=0.05)
             await peer.somebody_left.wait()

@@ -108,7 +108,7 @@ async def main(port: int, settings: Socket) -> None:
         print(await nursery.start(partial(serve_http, socketio, server, stop, websockets=websockets)), flush=True)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             await anext(signals)
-        await socketio.close()
+        await socketio.close(within_s=2.0)
         stop.set()
         nursery.cancel_scope.cancel()
 
