@@ -19,6 +19,8 @@ from tests.web.hostile import FRAMES, PATH, REQUESTS, UPGRADES, frame, request, 
 Say = Callable[[trio.SocketStream], Awaitable[None]]
 
 PEER_S = 2.0
+END_S = 10.0
+"""A server that has not ended a connection or a session by then will not."""
 AT_ONCE = 60
 POLLING = "/socket.io/?EIO=4&transport=polling"
 
@@ -156,12 +158,13 @@ class Fuzzer:
 
 
 async def _poll_to_the_end(port: int, sid: str) -> None:
-    """As a client does that hears no pings, until its session is unknown."""
+    """As a client does that hears no pings, until its session is unknown; raises `TooSlowError` if it never is."""
     data = b""
-    while b'"code":1' not in data:
-        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            await stream.send_all(request(f"{POLLING}&sid={sid}", b"connection: close"))
-            data = b"".join([part async for part in stream])
+    with trio.fail_after(END_S):
+        while b'"code":1' not in data:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(request(f"{POLLING}&sid={sid}", b"connection: close"))
+                data = b"".join([part async for part in stream])
 
 
 async def _at_once(peers: Iterator[Callable[[], Awaitable[None]]]) -> None:
@@ -183,7 +186,7 @@ async def _read_to_end(stream: trio.SocketStream) -> None:
 async def each_alone(port: int, inputs: Sequence[bytes]) -> None:
     """Each on a connection of its own, half-closed behind it and read to its end; raises `TooSlowError` if that never comes."""
     for data in inputs:
-        with trio.fail_after(10.0), suppress(trio.BrokenResourceError):
+        with trio.fail_after(END_S), suppress(trio.BrokenResourceError):
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 await stream.send_all(data)
                 await stream.send_eof()
