@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from prometheus_client import REGISTRY
 from trio.testing import MockClock
 
 from ellara.actors.client import Client
@@ -16,6 +15,7 @@ from ellara.actors.clients import Clients
 from ellara.actors.timers import Timers
 from ellara.settings import Socket
 from tests.actors.connection import Connection
+from tests.counted import counted
 
 SETTINGS = Socket(recovery_s=120.0, sessions_max=3, recovery_max_bytes=10_000, recovery_total_max_bytes=20_000)
 
@@ -36,7 +36,7 @@ class Room:
     def back(
         self, client: Client, offset: str | None = None, namespace: str = "/", user_id: str | None = "ani"
     ) -> list[object] | None:
-        """What it missed, each event without its offset; None: it is not recovered."""
+        """What it missed, as its log has it; None: it is not recovered."""
         connection = Connection()
         found = self.clients.recover(client.pid or "", offset, namespace, user_id, connection)
         if found is None:
@@ -54,10 +54,6 @@ async def room(settings: Socket = SETTINGS) -> AsyncIterator[Room]:
         nursery.start_soon(timers.run)
         yield Room(Clients(settings, timers, left.append), left)
         nursery.cancel_scope.cancel()
-
-
-def lost() -> float:
-    return REGISTRY.get_sample_value("ellara_clients_lost") or 0.0
 
 
 class TestRecovery:
@@ -279,8 +275,8 @@ class TestUsers:
 async def test_the_lost_ones_are_counted(autojump_clock: MockClock) -> None:
     async with room() as here:
         first, _ = here.enter_lost(), here.enter_lost()
-        assert lost() == 2
+        assert counted("clients_lost") == 2
         here.back(first)
-        assert lost() == 1
+        assert counted("clients_lost") == 1
         await trio.sleep(121)
-        assert lost() == 0
+        assert counted("clients_lost") == 0

@@ -13,7 +13,6 @@ from typing import TypeAlias
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
 from trio.testing import MockClock
 
 from ellara.actors.client import Client
@@ -24,6 +23,7 @@ from ellara.protocol.engineio import Packet, encode_frame
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
 from tests.actors.shell import Ellara
+from tests.counted import counted
 
 SETTINGS = Socket(outbox_max_bytes=10_000_000, recovery_max_bytes=10_000_000)
 USER = "ani"
@@ -302,13 +302,9 @@ async def end(page: Page) -> None:
     assert [due for due, _, told in page.ellara.timers._heap if told] == []
 
 
-def crashes() -> float:
-    return REGISTRY.get_sample_value("ellara_actor_crashes_total", {"actor": "session"}) or 0.0
-
-
 @given(STEPS)
 @settings(max_examples=200, deadline=None)
 def test_whatever_happens_a_page_hears_everything_once(steps: list[Step]) -> None:
-    before = crashes()
+    before = counted("actor_crashes_total", actor="session")
     trio.run(live, steps, clock=MockClock(autojump_threshold=0))
-    assert crashes() == before
+    assert counted("actor_crashes_total", actor="session") == before

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ellara.settings import Socket
-from tests.actors.shell import Shell, connected, dropped
+from tests.actors.shell import Shell, connected
+from tests.counted import counted
 
 SETTINGS = Socket()
 
@@ -64,11 +65,11 @@ async def test_the_old_connection_ends_when_the_client_is_back_on_a_new_one() ->
     async with connected(settings=SETTINGS) as (shell, ellara):
         shell.says("40", '42["x"]', "40/ws,", '42/ws,["x"]')
         client, other = ellara.clients
-        before = dropped("replaced")
+        before = counted("sessions_dropped_total", reason="replaced")
         back = Shell(ellara, websocket=True)
         back.comes_back(client)
         assert shell.is_over()
-        assert dropped("replaced") == before + 1
+        assert counted("sessions_dropped_total", reason="replaced") == before + 1
         assert [each.connected for each in (client, other)] == [True, False]
         back.comes_back(other)
         assert other.connected

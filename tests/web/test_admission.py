@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
 
 from ellara.settings import Socket
 from ellara.web.admission import Admission, Places, Refusal
+from tests.counted import counted
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
-
-
-def refused(reason: str) -> float:
-    return REGISTRY.get_sample_value("ellara_sessions_refused_total", {"reason": reason}) or 0.0
 
 
 def answer(refusal: Refusal | None) -> tuple[int, str] | None:
@@ -27,15 +23,15 @@ def test_without_limits_everybody_is_let_in() -> None:
 
 
 def test_past_the_number_of_all_sessions_the_next_is_unavailable_until_one_ends() -> None:
-    admission, before = Admission(Socket(sessions_max=2)), refused("full")
+    admission, before = Admission(Socket(sessions_max=2)), counted("sessions_refused_total", reason="full")
     assert [answer(admission.admit(address, 0.0)) for address in (HERE, THERE, "")] == [None, None, (503, "full")]
-    assert refused("full") == before + 1
+    assert counted("sessions_refused_total", reason="full") == before + 1
     admission.release(HERE)
     assert admission.admit(THERE, 0.0) is None
 
 
 def test_past_the_number_of_one_address_that_address_alone_is_refused() -> None:
-    admission, before = Admission(Socket(sessions_per_address_max=1)), refused("address")
+    admission, before = Admission(Socket(sessions_per_address_max=1)), counted("sessions_refused_total", reason="address")
     asked = (HERE, HERE, THERE, "2001:db8::1", "2001:db8::2", "", "")
     assert [answer(admission.admit(address, 0.0)) for address in asked] == [
         None,
@@ -46,17 +42,17 @@ def test_past_the_number_of_one_address_that_address_alone_is_refused() -> None:
         None,
         None,
     ]
-    assert refused("address") == before + 2
+    assert counted("sessions_refused_total", reason="address") == before + 2
     admission.release("2001:db8::1")
     assert admission.admit("2001:db8::3", 0.0) is None
 
 
 @pytest.mark.parametrize("per_s", [0.01, 0.5, 3.0])
 def test_an_address_that_comes_too_often_is_let_in_after_the_pause_it_was_told(per_s: float) -> None:
-    admission, before = Admission(Socket(handshakes_per_address_per_s=per_s)), refused("rate")
+    admission, before = Admission(Socket(handshakes_per_address_per_s=per_s)), counted("sessions_refused_total", reason="rate")
     refusals = [refusal for _ in range(100) if (refusal := admission.admit(HERE, 0.0))]
     assert len(refusals) == 100 - max(int(per_s * 10), 1)
-    assert refused("rate") == before + len(refusals)
+    assert counted("sessions_refused_total", reason="rate") == before + len(refusals)
     assert answer(refusals[-1]) == (429, "rate")
     assert answer(admission.admit(THERE, 0.0)) is None
     assert answer(admission.admit(HERE, 0.0 + refusals[-1].retry_after_s)) is None

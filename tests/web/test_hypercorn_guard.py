@@ -8,10 +8,9 @@ from contextlib import suppress
 import attrs
 import pytest
 import trio
-from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from ellara.metrics import CONNECTION_FAULTS
+from tests.counted import counted
 from tests.web.hostile import REQUESTS, UPGRADES, request, upgrade
 from tests.web.site import SETTINGS, SOON_S, Site, answers, read_until, serving
 
@@ -69,10 +68,10 @@ async def test_a_peer_that_ends_while_it_is_spoken_to_fills_no_log(site: Site) -
 
 
 async def test_a_fault_below_the_application_is_counted_and_logged_in_one_line(site: Site) -> None:
-    before = CONNECTION_FAULTS._value.get()
+    before = counted("connection_faults_total")
     with capture_logs() as logged:
         assert await site.say(upgrade("/socket.io/crash")) == b""
-    assert CONNECTION_FAULTS._value.get() == before + 1
+    assert counted("connection_faults_total") == before + 1
     assert [(event["event"], event["fault"]) for event in logged] == [
         ("connection ended by a fault", "RuntimeError('our own bug')")
     ]
@@ -80,17 +79,13 @@ async def test_a_fault_below_the_application_is_counted_and_logged_in_one_line(s
 
 
 async def test_refusals_of_the_server_itself_are_json(site: Site) -> None:
-    before = answered("400")
+    before = counted("http_requests_total", method="other", status="400")
     head, _, body = (await site.say(b"GET / HTTP/1.1\r\n\r\n")).partition(b"\r\n\r\n")
-    assert answered("400") == before + 1
+    assert counted("http_requests_total", method="other", status="400") == before + 1
     assert head.startswith(b"HTTP/1.1 400")
     assert b"content-type: application/json" in head
     assert b"access-control-allow-origin: *" in head
     assert body == b'{"message":"Bad Request"}'
-
-
-def answered(status: str) -> float:
-    return REGISTRY.get_sample_value("ellara_http_requests_total", {"method": "other", "status": status}) or 0.0
 
 
 async def test_the_server_does_not_name_itself(site: Site) -> None:
@@ -196,11 +191,11 @@ async def test_a_connection_that_is_idle_behind_such_an_application_ends_at_the_
 
 
 async def test_a_refused_head_is_answered_without_a_body(site: Site) -> None:
-    before = CONNECTION_FAULTS._value.get()
+    before = counted("connection_faults_total")
     answer = await site.say(request("?").replace(b"GET", b"HEAD"))
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.endswith(b"\r\n\r\n")
-    assert CONNECTION_FAULTS._value.get() == before
+    assert counted("connection_faults_total") == before
 
 
 async def test_a_connection_that_says_nothing_is_closed_without_a_word(site: Site) -> None:

@@ -10,12 +10,11 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from prometheus_client import REGISTRY
 
 from ellara.errors import CannotStart
-from ellara.metrics import CONNECTIONS
 from ellara.web import hypercorn_guard, serve
 from ellara.web.serve import serve_http
+from tests.counted import counted
 from tests.web.hostile import request, upgrade
 from tests.web.site import SETTINGS, SOON_S, Application, Site, answers, read_until, serving
 
@@ -99,9 +98,9 @@ async def test_a_refused_connection_is_told_and_let_go() -> None:
     async with serving(attrs.evolve(SETTINGS, connections_max=1, keep_alive_s=60)) as site, await site.connect() as stream:
         await stream.send_all(request())
         await read_until(stream, b"ok")
-        before = refused("full")
+        before = counted("connections_refused_total", reason="full")
         answer = await site.say(request())
-        assert refused("full") == before + 1
+        assert counted("connections_refused_total", reason="full") == before + 1
         await stream.aclose()
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert await answers(site)
@@ -146,9 +145,9 @@ async def test_past_so_many_refused_ones_the_next_is_closed_without_a_word(monke
 async def test_one_address_has_so_many_connections_and_others_have_theirs() -> None:
     async with serving(attrs.evolve(SETTINGS, connections_per_address_max=2)) as site:
         async with await site.connect(), await site.connect():
-            before = refused("address")
+            before = counted("connections_refused_total", reason="address")
             assert (await site.say(b"")).startswith(b"HTTP/1.1 429 \r\n")
-            assert refused("address") == before + 1
+            assert counted("connections_refused_total", reason="address") == before + 1
             async with await site.connect("127.0.0.2") as other:
                 await other.send_all(request())
                 await read_until(other, b"ok")
@@ -161,9 +160,9 @@ async def test_open_connections_are_counted(site: Site) -> None:
         for stream, data in ((first, request()), (second, upgrade())):
             await stream.send_all(data)
             await stream.receive_some()
-        assert CONNECTIONS._value.get() == 2
+        assert counted("connections") == 2
     await trio.testing.wait_all_tasks_blocked(0.01)
-    assert CONNECTIONS._value.get() == 0
+    assert counted("connections") == 0
 
 
 async def test_a_websocket_counts_as_the_connection_that_it_is() -> None:
@@ -221,7 +220,3 @@ class TestBehindAProxy:
             (client,) = site.app.clients
         assert isinstance(client, tuple)
         assert client[0] == "127.0.0.2"
-
-
-def refused(reason: str) -> float:
-    return REGISTRY.get_sample_value("ellara_connections_refused_total", {"reason": reason}) or 0.0
