@@ -16,7 +16,7 @@ import trio
 
 from ellara import __version__, log
 from ellara.errors import BadSettings, EllaraError
-from ellara.settings import Loaded, load
+from ellara.settings.reading import Loaded, load
 from ellara.supervision import innermost
 
 EX_FAILED, EX_CONFIG = 1, 78

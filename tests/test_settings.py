@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from ellara.errors import BadSettings
-from ellara.settings import ENVIRONMENT, Loaded, Settings, load
+from ellara.settings import ENVIRONMENT, Settings
+from ellara.settings.reading import Loaded, load
 
 SHIPPED = Path(__file__).parent.parent / "ellara.toml"
 
