@@ -69,7 +69,8 @@ def test_all_faults_are_reported_at_once_with_file_key_and_expectation(tmp_path:
         ('[openai]\nbase_url = "ftp://x"', "test.toml: openai.base_url: expected a URL that begins with http:// or https://"),
         (
             "[socket]\noutbox_max_bytes = 512_000",
-            "test.toml: socket.recovery_max_bytes: expected so much that of all namespaces it fits into socket.outbox_max_bytes",
+            "test.toml: socket.recovery_max_bytes: "
+            "expected less than socket.outbox_max_bytes divided by the number of socket.namespaces",
         ),
         ("server = 1", "test.toml: server: expected a table, not 1"),
         ("port = ", "test.toml: not valid TOML: Invalid value (at end of document)"),

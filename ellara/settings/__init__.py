@@ -218,7 +218,7 @@ class Settings:
             and self.socket.recovery_max_bytes * len(self.socket.namespaces) >= self.socket.outbox_max_bytes
         ):
             found.append(
-                "socket.recovery_max_bytes: expected so much that of all namespaces it fits into socket.outbox_max_bytes"
+                "socket.recovery_max_bytes: expected less than socket.outbox_max_bytes divided by the number of socket.namespaces"
             )
         if self.profile == "production":
             needed = {
