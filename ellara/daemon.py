@@ -125,7 +125,7 @@ def _after_imports() -> None:
 
 
 async def _stop(within_s: float, answering: _Part, sockets: SocketIO, front: _Part, others: Sequence[_Part]) -> None:
-    """Each has its share of the time: a peer that does not read, or a question that takes long, takes nothing from those behind."""
+    """Each has its share of the time: a peer that does not read, or a long answer, takes nothing from those behind."""
     log.info("stopping")
     await answering.stop(within_s / 2)  # with the front open: a polling client comes back for its answer's end
     await sockets.close(within_s / 8)

@@ -43,7 +43,7 @@ Entry: TypeAlias = Sent | Delta
 
 @attrs.define
 class Total:
-    """What all logs hold together."""
+    """What the logs of all lost clients hold together."""
 
     bytes: int = 0
 
@@ -56,8 +56,9 @@ class Log:
 
     __slots__ = ("_bytes", "_entries", "_floor", "_max_bytes", "_total")
 
-    def __init__(self, max_bytes: int, total: Total) -> None:
-        self._max_bytes, self._total = max_bytes, total
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._total: Total | None = None
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._floor = 0
@@ -67,9 +68,16 @@ class Log:
         self._entries.append(entry)
         self.grow(_size(entry))
 
+    def count_in(self, total: Total | None) -> None:
+        """From here on its bytes are part of `total`, no longer of the one before."""
+        if self._total is not None:
+            self._total.bytes -= self._bytes
+        if total is not None:
+            total.bytes += self._bytes
+        self._total = total
+
     def grow(self, by_bytes: int) -> None:
-        self._bytes += by_bytes
-        self._total.bytes += by_bytes
+        self._weigh(by_bytes)
         while self._bytes > self._max_bytes and self._entries:
             self._drop_oldest()
 
@@ -105,8 +113,12 @@ class Log:
     def _drop_oldest(self) -> None:
         entry = self._entries.popleft()
         self._floor = _offset(entry)
-        self._bytes -= _size(entry)
-        self._total.bytes -= _size(entry)
+        self._weigh(-_size(entry))
+
+    def _weigh(self, by_bytes: int) -> None:
+        self._bytes += by_bytes
+        if self._total is not None:
+            self._total.bytes += by_bytes
 
 
 class Client:
@@ -205,12 +217,16 @@ class Client:
     def carried_by(self, carrier: Carrier) -> None:
         """A connection is there (again); whichever was before lets go of it."""
         before, self._carrier = self._carrier, carrier
+        if self._log is not None:
+            self._log.count_in(None)
         if before is not None:
             before.give_up(self)
 
-    def lost(self) -> None:
-        """Its connection is over."""
+    def lost(self, total: Total) -> None:
+        """Its connection is over; what it misses counts in `total`."""
         self._carrier = None
+        if self._log is not None:
+            self._log.count_in(total)
 
     def leave(self) -> None:
         self._carrier, self.gone = None, True

@@ -36,12 +36,12 @@ class Clients:
         self._lost: dict[str, float] = {}
         """pid → when it is given up, by trio's clock; the longest lost first."""
         self._rates = Buckets(settings.events_per_user_per_s)
-        self._logged = Total()
+        self._missed = Total()
         self.timer = Timer()
 
     def enter(self, namespace: str, user_id: str | None, carrier: Carrier) -> Client:
         """A fresh one."""
-        log = Log(self._settings.recovery_max_bytes, self._logged) if self._settings.recovery_s else None
+        log = Log(self._settings.recovery_max_bytes) if self._settings.recovery_s else None
         client = Client(namespace, user_id, carrier, log)
         if client.pid is not None:
             self._by_pid[client.pid] = client
@@ -73,7 +73,7 @@ class Clients:
 
     def lose(self, client: Client) -> None:
         """Its connection is over; it may be back."""
-        client.lost()
+        client.lost(self._missed)
         if client.pid is None:
             self.leave(client)
             return
@@ -115,7 +115,7 @@ class Clients:
 
     @property
     def _are_too_many(self) -> bool:
-        return len(self._lost) > self._settings.sessions_max or self._logged.bytes > self._settings.recovery_total_max_bytes
+        return len(self._lost) > self._settings.sessions_max or self._missed.bytes > self._settings.recovery_total_max_bytes
 
     def _give_up_longest_lost(self) -> None:
         self.leave(self._by_pid[next(iter(self._lost))])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from ellara.actors.audience import Audience, Key, Seat
-from ellara.actors.client import Client
+from ellara.actors.client import Client, Total
 from tests.actors.listener import Listener
 
 KEYS: list[Key] = [("ani", "c1"), ("ani", "c2"), ("budi", "c1")]
@@ -92,5 +92,5 @@ def test_a_client_that_is_gone_shows_nothing() -> None:
 def test_one_without_a_connection_keeps_its_seat() -> None:
     audience, client = Audience(), Listener().client
     seat = audience.show(client, KEYS[0])
-    client.lost()
+    client.lost(Total())
     assert audience.hearing(seat) == [client]

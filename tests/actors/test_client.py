@@ -18,8 +18,10 @@ ONE, OTHER = Chunk("one"), Chunk("other")
 
 
 def open_client(log_max_bytes: int = 1_000_000, total: Total | None = None) -> tuple[Client, Connection]:
-    connection = Connection()
-    return Client("/", "ani", connection, Log(log_max_bytes, total or Total())), connection
+    """`total`: where its log counts from the start."""
+    connection, log = Connection(), Log(log_max_bytes)
+    log.count_in(total)
+    return Client("/", "ani", connection, log), connection
 
 
 def offset_of(event: list[object]) -> int:
@@ -117,7 +119,7 @@ class TestJoining:
     def test_what_comes_while_it_is_lost_is_joined_too(self) -> None:
         client, connection = open_client()
         client.emit_text("chunk", "a", ONE)
-        client.lost()
+        client.lost(Total())
         client.emit_text("chunk", "b", ONE)
         connection.outbox.abandon()
         assert names(client.missed(None)) == ["chunk"]
@@ -327,7 +329,7 @@ class Page:
 
     def come_back(self, *, after_a_cut: bool = True) -> None:
         if after_a_cut:
-            self.client.lost()
+            self.client.lost(Total())
         self._before_ping, self._received, self._pinged = [], [], False
         missed = self.client.missed(self._offset)
         assert missed is not None
@@ -373,7 +375,7 @@ def test_over_any_cuts_the_page_hears_everything_once_and_in_order(steps: list[t
                 page.connection.outbox.take()
                 page.come_back()
             case _, "lost":
-                page.client.lost()
+                page.client.lost(Total())
             case _, "taken over":
                 page.come_back(after_a_cut=False)
             case _:

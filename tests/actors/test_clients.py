@@ -232,6 +232,23 @@ class TestBounds:
             await trio.sleep(1.1)
             assert here.left == clients[:1]
 
+    async def test_who_is_connected_does_not_count(self) -> None:
+        async with room() as here:
+            for client in [here.enter() for _ in range(10)]:
+                client.emit("x", "y" * 8_000)
+            last = here.enter_lost()
+            assert here.left == []
+            assert here.back(last) is not None
+
+    async def test_who_came_back_counts_no_longer(self) -> None:
+        async with room() as here:
+            for _ in range(10):
+                client = here.enter()
+                client.emit("x", "y" * 8_000)
+                here.clients.lose(client)
+                here.back(client)
+            assert here.left == []
+
     async def test_what_left_counts_no_longer(self) -> None:
         async with room() as here:
             for _ in range(10):
