@@ -11,6 +11,9 @@ from ellara.errors import BadSettings
 from ellara.settings import ENVIRONMENT, Settings
 from ellara.settings.reading import Loaded, load
 
+RECOVERY_FAULT = (
+    "socket.recovery_max_bytes: expected less than socket.outbox_max_bytes divided by the number of socket.namespaces"
+)
 SHIPPED = Path(__file__).parent.parent / "ellara.toml"
 
 
@@ -67,11 +70,7 @@ def test_all_faults_are_reported_at_once_with_file_key_and_expectation(tmp_path:
         ("[socket]\nrequire_token = 1", "test.toml: socket.require_token: expected true or false, not 1"),
         ('[server]\ncors_origins = "*"', "test.toml: server.cors_origins: expected a list, not '*'"),
         ('[openai]\nbase_url = "ftp://x"', "test.toml: openai.base_url: expected a URL that begins with http:// or https://"),
-        (
-            "[socket]\noutbox_max_bytes = 512_000",
-            "test.toml: socket.recovery_max_bytes: "
-            "expected less than socket.outbox_max_bytes divided by the number of socket.namespaces",
-        ),
+        ("[socket]\noutbox_max_bytes = 512_000", f"test.toml: {RECOVERY_FAULT}"),
         ("server = 1", "test.toml: server: expected a table, not 1"),
         ("port = ", "test.toml: not valid TOML: Invalid value (at end of document)"),
     ],
