@@ -15,7 +15,7 @@ from ellara.web.serve import WebSockets, serve_http
 from ellara.web.upgrade import Upgrade
 from tests.web.hostile import request
 
-SETTINGS = Server(port=0, stop_s=0.3, write_timeout_s=0.3, body_timeout_s=0.3, head_timeout_s=0.3, keep_alive_s=1)
+SETTINGS = Server(port=0, stop_s=2.0, write_timeout_s=0.3, body_timeout_s=0.3, head_timeout_s=0.3, keep_alive_s=1)
 SOON_S = 5.0
 LONG = ("/flood", "/large")
 

@@ -190,12 +190,12 @@ class TestClose:
     async def test_of_ours_is_waited_for_no_longer_than_that(self, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "CLOSE_WAIT_S", 0.2)
         async with peer.bare() as ws:
+            start = trio.current_time()
             await ws.says(frame(b"42["))
             assert await ws.hears() == (CLOSE, b"")
-            start = trio.current_time()
             await ws.says(frame(b'42["late"]'))
             assert await ws.hears() is None
-            assert trio.current_time() - start == pytest.approx(0.2, abs=0.15)
+            assert 0.2 <= trio.current_time() - start < 2.0
             assert peer.clients == []
 
     async def test_a_message_over_the_bound_behind_ours_is_no_fault(self) -> None:
