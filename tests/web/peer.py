@@ -24,9 +24,6 @@ from tests.web.hostile import frame, upgrade
 POLLING, WEBSOCKET = "EIO=4&transport=polling", "EIO=4&transport=websocket"
 SOON_S = 5.0
 SETTINGS = Socket(recovery_s=0)  # events without offsets: what comes back is what was said
-UPGRADE = (
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-)
 
 
 @attrs.frozen

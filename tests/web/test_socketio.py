@@ -9,7 +9,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ellara.settings import Socket
-from tests.web.peer import POLLING, SOON_S, UPGRADE, WEBSOCKET, Peer, crashes, serving
+from tests.web.hostile import PATH, upgrade
+from tests.web.peer import POLLING, SOON_S, WEBSOCKET, Peer, crashes, serving
 from tests.web.site import read_until
 
 
@@ -57,25 +58,24 @@ class TestHandshake:
         ],
     )
     async def test_a_websocket_is_refused_before_it_opens(self, peer: Peer, query: str, message: str) -> None:
-        async with await peer.raw(f"GET /socket.io/?{query} HTTP/1.1\r\nHost: x\r\n{UPGRADE}") as stream:
-            said = b"".join([chunk async for chunk in stream]).decode()
+        async with peer.bare(upgrade(f"/socket.io/?{query}"), joined=False) as ws:
+            said = b"".join([chunk async for chunk in ws.stream]).decode()
         assert said.startswith("HTTP/1.1 400 ")
         assert said.endswith(f"\r\n\r\n{message}")
 
     async def test_a_websocket_opens_with_cors_and_without_compression(self, peer: Peer) -> None:
-        offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
-        async with await peer.raw(f"GET /socket.io/?{WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{UPGRADE}{offer}") as stream:
-            said = bytes(await stream.receive_some()).decode("latin-1").lower()
-        assert said.startswith("http/1.1 101 ")
-        assert "access-control-allow-origin: *\r\n" in said
-        assert "sec-websocket-extensions" not in said
+        async with peer.bare(upgrade(PATH, b"sec-websocket-extensions: permessage-deflate"), joined=False) as ws:
+            head = await ws.head()
+        assert head.startswith("http/1.1 101 ")
+        assert "access-control-allow-origin: *" in head.splitlines()
+        assert "sec-websocket-extensions" not in head
 
     async def test_past_the_last_place_newcomers_are_sent_away_and_who_is_in_goes_on(self) -> None:
         async with serving(Socket(recovery_s=0, sessions_max=1)) as peer:
             query = await peer.handshake()
             assert (await peer.ask(POLLING)).status == 503
-            async with await peer.raw(f"GET /socket.io/?{WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{UPGRADE}") as stream:
-                assert (await stream.receive_some()).startswith(b"HTTP/1.1 503 ")
+            async with peer.bare(joined=False) as ws:
+                assert (await ws.head()).startswith("http/1.1 503 ")
             assert (await peer.ask(query, "POST", b"3")).body == "ok"
 
 

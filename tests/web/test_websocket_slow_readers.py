@@ -69,7 +69,8 @@ async def until_lost(client: Client) -> None:
 
 class TestByBytes:
     async def test_it_is_dropped_without_a_word_and_its_client_is_kept(self) -> None:
-        async with serving(Socket(outbox_max_bytes=1_000_000), write_timeout_s=0.2) as peer, peer.bare() as ws:
+        settings = Socket(outbox_max_bytes=1_000_000)
+        async with serving(settings, write_timeout_s=0.2) as peer, peer.bare() as good, peer.bare() as ws:
             full, slow = (counted("sessions_dropped_total", reason=why) for why in ("outbox full", "slow reader"))
             client = await peer.client(ws)
             await flood_until_lost(client)
@@ -80,6 +81,7 @@ class TestByBytes:
             assert counted("sessions_dropped_total", reason="slow reader") == slow
             assert not client.gone
             assert peer.left == []
+            await peer.client(good)
 
     async def test_its_socket_is_let_go_at_once(self) -> None:
         async with serving(Socket(outbox_max_bytes=1_000_000), write_timeout_s=600.0) as peer, peer.bare() as ws:
