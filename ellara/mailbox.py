@@ -80,11 +80,18 @@ class Mailbox(Generic[Item]):
             raise Stopping("The server is restarting; please try again in a moment", retry_after_s=5.0) from None
 
     def take(self) -> Item | None:
-        """What is queued next, or None: for an actor that answers many at a time."""
+        """What is queued next, or None."""
         try:
             return self._receive.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
             return None
+
+    def with_more(self, first: Item, most: int) -> list[Item]:
+        """`first` and what is queued behind it, at most `most` in all: for an actor that answers many at a time."""
+        batch = [first]
+        while len(batch) < most and (item := self.take()) is not None:
+            batch.append(item)
+        return batch
 
     def close(self) -> None:
         self._send.close()

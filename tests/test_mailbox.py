@@ -63,6 +63,19 @@ async def test_a_closed_mailbox_refuses_with_stopping_and_is_drained() -> None:
     assert mailbox.take() is None
 
 
+async def test_many_are_read_at_a_time_up_to_a_limit_and_in_order() -> None:
+    mailbox = Mailbox[int]("numbers", 5)
+    for number in range(5):
+        mailbox.post(number)
+    mailbox.close()
+    assert [mailbox.with_more(first, 2) async for first in mailbox] == [[0, 1], [2, 3], [4]]
+
+
+async def test_one_alone_is_read_without_waiting_for_more() -> None:
+    mailbox = Mailbox[int]("numbers", 5)
+    assert mailbox.with_more(0, 2) == [0]
+
+
 async def test_a_caller_that_goes_away_does_not_cancel_the_work(nursery: trio.Nursery) -> None:
     mailbox = Mailbox[Double]("doubler", 1)
     call = Double(number=2)

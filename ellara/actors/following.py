@@ -65,11 +65,8 @@ class Following:
     async def run(self) -> None:
         """Until closed and empty."""
         async for first in self._mailbox:
-            batch = deque([first])
-            while len(batch) < BATCH_MAX and (follow := self._mailbox.take()) is not None:
-                batch.append(follow)
             with contained("following"):
-                await self._look_up(batch)
+                await self._look_up(deque(self._mailbox.with_more(first, BATCH_MAX)))
 
     async def _look_up(self, batch: deque[Follow]) -> None:
         """Each is let in or refused, also when this crashes or is cancelled."""

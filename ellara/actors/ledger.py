@@ -90,9 +90,7 @@ class Ledger:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         async for first in self._mailbox:
-            batch = [first]
-            while len(batch) < BATCH_MAX and (entry := self._mailbox.take()) is not None:
-                batch.append(entry)
+            batch = self._mailbox.with_more(first, BATCH_MAX)
             with ExitStack() as stack:
                 for entry in batch:
                     stack.enter_context(entry)

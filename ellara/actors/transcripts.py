@@ -47,9 +47,7 @@ class Transcripts:
     async def run(self) -> None:
         """Until closed and empty."""
         async for first in self._mailbox:
-            batch = [first]
-            while len(batch) < BATCH_MAX and (read := self._mailbox.take()) is not None:
-                batch.append(read)
+            batch = self._mailbox.with_more(first, BATCH_MAX)
             with ExitStack() as stack:
                 for read in batch:
                     stack.enter_context(read)
