@@ -1,7 +1,8 @@
 """One namespace socket, as the rest of Ellara sees it. It outlives its connection for as long as it may be recovered.
 
 What is emitted goes to the session that carries it, if one does, and into its log: what the client may not have received yet.
-The log is cut back by what the client says it has (its offset), and by its pongs: who answers a ping has all that came before it.
+The log is cut back by what the client says it has (its offset), and by its pongs: who answers a ping has all that came before the
+ping before it.
 Source: the 4.8 reference's connection state recovery; offsets are numbers here, as text, and each client's begin at random: the
 JavaScript client goes on showing the last one of a session before, which must not pass for one of the session it has now.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 import attrs
@@ -21,13 +22,19 @@ from ellara.protocol.engineio import Packet
 
 OFFSETS_BEGIN_BELOW = 10**9
 
+ASKED_MAX = 100
+"""Acknowledgements that one client owes us; past that the oldest is no longer waited for."""
+
+OnAck: TypeAlias = Callable[..., None]
+"""Called in the session's turn with what the client answers; must not block."""
+
 
 class Carrier(Protocol):
     """The session that a client is connected by."""
 
     def queue(self, item: Item) -> None: ...
     def grew(self, by_bytes: int) -> None: ...
-    def give_up(self, client: Client) -> None: ...
+    def let_go(self, client: Client) -> None: ...
 
 
 @attrs.frozen
@@ -125,13 +132,15 @@ class Client:
     """`user_id` None: it showed no token. `log` None: it cannot be recovered, and hears no offsets."""
 
     __slots__ = (
-        "_asked",
+        "_asks",
         "_carrier",
         "_confirmed",
         "_delta",
         "_first",
         "_log",
+        "_next_ask",
         "_offset",
+        "_pinged",
         "gone",
         "id",
         "namespace",
@@ -148,8 +157,10 @@ class Client:
         """It has left and will not be back: nobody hears what is emitted."""
         self._carrier: Carrier | None = carrier
         self._log = log
-        self._first = self._offset = self._asked = self._confirmed = secrets.randbelow(OFFSETS_BEGIN_BELOW)
+        self._first = self._offset = self._pinged = self._confirmed = secrets.randbelow(OFFSETS_BEGIN_BELOW)
         self._delta: Delta | None = None
+        self._asks: dict[int, OnAck] = {}
+        self._next_ask = 0
 
     def emit(self, event: str, *args: object) -> None:
         """Queues; never waits. Does nothing once the client is gone. Raises `ProtocolError` for what JSON cannot say."""
@@ -162,6 +173,27 @@ class Client:
         if self._log is not None:
             self._log.add(Sent(self._offset, packets))
         self._queue(packets)
+
+    def ask(self, on_ack: OnAck, event: str, *args: object) -> None:
+        """As `emit`, with an acknowledgement asked for. `on_ack` is called at most once: never, if this connection ends before.
+
+        As in the reference it has no offset and is not sent again; nor is it sent at all while no connection is there.
+        """
+        if self._carrier is None:
+            return
+        packets = _packets(socketio.Event(self.namespace, [event, *args], self._next_ask))
+        self._asks[self._next_ask] = on_ack
+        self._next_ask += 1
+        if len(self._asks) > ASKED_MAX:
+            del self._asks[next(iter(self._asks))]
+        self._delta = None
+        self._queue(packets)
+
+    def acknowledged(self, ask_id: int, args: Sequence[object]) -> None:
+        """The client's answer. One to what was not asked is nobody's."""
+        on_ack = self._asks.pop(ask_id, None)
+        if on_ack is not None:
+            on_ack(*args)
 
     def emit_text(self, event: str, text: str, payload: Payload) -> None:
         """As `emit(event, payload(text))`; joined to what has not left yet of the same text: emitted by an equal `payload`, and
@@ -184,7 +216,7 @@ class Client:
         if self._carrier is not None:
             self._carrier.grew(bytes_of(text))
 
-    def answer(self, ack_id: int, args: tuple[object, ...]) -> None:
+    def acknowledge(self, ack_id: int, args: tuple[object, ...]) -> None:
         """An acknowledgement. Not in the log: the client's callback does not outlive its connection."""
         if self._carrier is not None:
             self._queue(_packets(socketio.Ack(self.namespace, list(args), ack_id)))
@@ -193,15 +225,15 @@ class Client:
     def connected(self) -> bool:
         return self._carrier is not None
 
-    def asked(self) -> None:
+    def pinged(self) -> None:
         """A ping leaves now."""
-        self._asked = self._offset
+        self._pinged = self._offset
 
-    def answered(self) -> None:
+    def ponged(self) -> None:
         """Its pong is here. Cut back to the ping before: a page that answers this one may not have worked off all it received."""
         if self._log is not None:
             self._log.cut_back(self._confirmed)
-            self._confirmed = self._asked
+            self._confirmed = self._pinged
 
     def missed(self, offset: int | None) -> Iterable[Entry] | None:
         """What came after `offset`, to be sent again; None: it cannot be recovered from there."""
@@ -210,26 +242,29 @@ class Client:
         if offset is None or not self._first <= offset <= self._offset:
             offset = self._first  # it has heard nothing of this session
         missed = self._log.after(offset)
-        self._confirmed = self._asked = offset
+        self._confirmed = self._pinged = offset
         self._delta = None
         return missed
 
     def carried_by(self, carrier: Carrier) -> None:
         """A connection is there (again); whichever was before lets go of it."""
         before, self._carrier = self._carrier, carrier
+        self._asks.clear()
         if self._log is not None:
             self._log.count_in(None)
         if before is not None:
-            before.give_up(self)
+            before.let_go(self)
 
     def lost(self, total: Total) -> None:
         """Its connection is over; what it misses counts in `total`."""
         self._carrier = None
+        self._asks.clear()
         if self._log is not None:
             self._log.count_in(total)
 
     def leave(self) -> None:
         self._carrier, self.gone = None, True
+        self._asks.clear()
         if self._log is not None:
             self._log.clear()
 

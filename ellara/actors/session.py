@@ -26,7 +26,7 @@ from ellara.log import get_logger
 from ellara.metrics import EVENTS_REFUSED, SESSIONS, SESSIONS_DROPPED
 from ellara.protocol import engineio, socketio
 from ellara.protocol.engineio import Packet
-from ellara.protocol.namespace import Join, Left, Namespaces, NoSuchNamespace, Received
+from ellara.protocol.namespace import Acknowledged, Join, Left, Namespaces, NoSuchNamespace, Received
 from ellara.protocol.transport import Closed, Do, Event, Limits, Message, Signal, State, Transport
 from ellara.rates import Bucket
 from ellara.settings import Socket
@@ -208,7 +208,7 @@ class Session:
         if not self.outbox.grow(by_bytes):
             self.drop("outbox full")
 
-    def give_up(self, client: Client) -> None:
+    def let_go(self, client: Client) -> None:
         """It came back on another connection: this one was dead, and nobody had noticed yet."""
         del self._here[client.namespace]
         self.stop("replaced")
@@ -271,7 +271,7 @@ class Session:
                     self._ping()
                 case Do.CONFIRM:
                     for client in self._here.values():
-                        client.answered()
+                        client.ponged()
                 case Do.RELEASE_POLL:
                     self.queue(engineio.NOOP)
                 case Do.ANSWER_PROBE | Do.END_PROBE | Do.SWITCH:
@@ -293,7 +293,7 @@ class Session:
 
     def _ping(self) -> None:
         for client in self._here.values():
-            client.asked()
+            client.pinged()
         self.queue(engineio.PING)
 
     def _hear_message(self, data: str | bytes) -> None:
@@ -306,6 +306,8 @@ class Session:
                     self._let_in(event)
                 case NoSuchNamespace():
                     self._say(self._namespaces.refuse(event.namespace, "Invalid namespace"))
+                case Acknowledged():
+                    self._here[event.namespace].acknowledged(event.id, event.args)
                 case Left():
                     self._hub.clients.leave(self._here.pop(event.namespace))
         if self._rate.in_debt:
@@ -388,6 +390,6 @@ def _ack(client: Client, ack_id: int | None) -> Ack | None:
 
     def ack(*args: object) -> None:
         if waiting:
-            client.answer(waiting.pop(), args)
+            client.acknowledge(waiting.pop(), args)
 
     return ack

@@ -38,11 +38,20 @@ class Received:
 
 
 @attrs.frozen
+class Acknowledged:
+    """The client answers an event of ours that asked for it, or one that there never was."""
+
+    namespace: str
+    id: int
+    args: list[object]
+
+
+@attrs.frozen
 class Left:
     namespace: str
 
 
-Event: TypeAlias = Join | NoSuchNamespace | Received | Left
+Event: TypeAlias = Join | NoSuchNamespace | Received | Acknowledged | Left
 
 
 class State(Enum):
@@ -87,7 +96,9 @@ class Namespaces:
                 return [Left(packet.namespace)]
             case socketio.Event(args=[str() as name, *args]) if name not in POLLUTING:
                 return [Received(packet.namespace, name, args, packet.id)]
-            case socketio.Event() | Ack() | ConnectError():  # nobody's events; answers to what nobody asked
+            case Ack(id=int() as ask_id):
+                return [Acknowledged(packet.namespace, ask_id, packet.args)]
+            case socketio.Event() | Ack() | ConnectError():  # nobody's events
                 return []
 
     def _asked(self, packet: Connect) -> Event:

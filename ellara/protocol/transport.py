@@ -58,7 +58,7 @@ class Do(Enum):
     SWITCH = "the new WebSocket carries the session from here on"
     RELEASE_POLL = "answer the waiting poll with a noop"
     PING = "send a ping"
-    CONFIRM = "the client has all that was said before the last ping"
+    CONFIRM = "the pong is here"
 
 
 @attrs.frozen

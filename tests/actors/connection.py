@@ -24,7 +24,7 @@ class Chunk:
 @attrs.define(eq=False)
 class Connection:
     outbox: Outbox = attrs.field(factory=lambda: Outbox(1_000_000))
-    given_up: list[Client] = attrs.field(factory=list)
+    let_go_of: list[Client] = attrs.field(factory=list)
 
     def queue(self, item: Item) -> None:
         assert self.outbox.put(item)
@@ -32,8 +32,8 @@ class Connection:
     def grew(self, by_bytes: int) -> None:
         assert self.outbox.grow(by_bytes)
 
-    def give_up(self, client: Client) -> None:
-        self.given_up.append(client)
+    def let_go(self, client: Client) -> None:
+        self.let_go_of.append(client)
 
     def hears(self) -> list[list[object]]:
         """The events that leave now, each with its offset at the end."""

@@ -30,12 +30,12 @@ class Listener:
     def grew(self, by_bytes: int) -> None:
         assert self._outbox.grow(by_bytes)
 
-    def give_up(self, client: Client) -> None:
+    def let_go(self, client: Client) -> None:
         self._outbox.close()
 
     def ack(self, answer: object) -> None:
         """Acknowledges an event; heard as `ack` among the events, where it came."""
-        self.client.answer(1, (answer,))
+        self.client.acknowledge(1, (answer,))
 
     @property
     def heard(self) -> list[tuple[str, Any]]:

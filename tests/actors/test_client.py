@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ellara.actors.client import Client, Entry, Log, Total
+from ellara.actors.client import ASKED_MAX, Client, Entry, Log, Total
 from ellara.actors.outbox import PACKET_OVERHEAD_BYTES, Delta
 from ellara.errors import ProtocolError
 from ellara.protocol.engineio import PING
@@ -61,7 +61,7 @@ class TestOffsets:
 
     def test_acknowledgements_carry_none(self) -> None:
         client, connection = open_client()
-        client.answer(7, ("x",))
+        client.acknowledge(7, ("x",))
         assert connection.hears() == [["x"]]
 
     def test_without_a_log_there_are_none(self) -> None:
@@ -180,17 +180,63 @@ class TestMissed:
         assert Client("/", None, Connection()).missed(None) is None
 
 
+class TestAsking:
+    def test_what_the_client_answers_is_told_once(self) -> None:
+        client, connection = open_client()
+        answers = list[object]()
+        client.ask(lambda *args: answers.append(args), "sure?", 1)
+        client.ask(lambda *args: answers.append("another's"), "sure?", 2)
+        assert [packet.data for packet in connection.outbox.take()] == ['20["sure?",1]', '21["sure?",2]']
+        for _ in range(2):
+            client.acknowledged(0, ["yes", 7])
+        client.acknowledged(9, ["to nobody"])
+        assert answers == [("yes", 7)]
+
+    @pytest.mark.parametrize("end", ["lost", "taken over", "left"])
+    def test_an_answer_on_another_connection_is_not_one(self, end: str) -> None:
+        client, _ = open_client()
+        answers = list[object]()
+        client.ask(answers.append, "sure?")
+        match end:
+            case "lost":
+                client.lost(Total())
+                client.ask(answers.append, "never sent")
+            case "taken over":
+                client.carried_by(Connection())
+            case "left":
+                client.leave()
+        for ask_id in range(2):
+            client.acknowledged(ask_id, ["yes"])
+        assert answers == []
+
+    def test_it_is_no_part_of_what_was_missed(self) -> None:
+        client, connection = open_client()
+        client.emit("a")
+        client.ask(print, "sure?")
+        assert [packet.data[:2] for packet in connection.outbox.take()] == ["2[", "20"]
+        assert names(client.missed(None)) == ["a"]
+
+    def test_only_so_many_are_waited_for(self) -> None:
+        client, _ = open_client()
+        answers = list[object]()
+        for _ in range(ASKED_MAX + 1):
+            client.ask(answers.append, "sure?")
+        client.acknowledged(0, ["too late"])
+        client.acknowledged(1, ["in time"])
+        assert answers == ["in time"]
+
+
 class TestPongs:
     def test_cut_the_log_back_to_the_ping_before(self) -> None:
         total = Total()
         client, connection = open_client(total=total)
         for name in "ab":
             client.emit(name)
-            client.asked()
-        client.answered()
+            client.pinged()
+        client.ponged()
         assert total.bytes > PACKET_OVERHEAD_BYTES
-        client.asked()
-        client.answered()
+        client.pinged()
+        client.ponged()
         assert total.bytes == 0
         assert client.missed(offset_of(connection.hears()[1])) is not None
 
@@ -199,8 +245,8 @@ class TestPongs:
         for name in "abc":
             client.emit(name)
         events = connection.hears()
-        client.asked()
-        client.answered()
+        client.pinged()
+        client.ponged()
         assert names(client.missed(offset_of(events[0]))) == ["b", "c"]
 
     def test_of_the_next_one_it_has(self) -> None:
@@ -209,14 +255,14 @@ class TestPongs:
         client.emit("b")
         events = connection.hears()
         for _ in range(2):
-            client.asked()
-            client.answered()
+            client.pinged()
+            client.ponged()
         assert client.missed(offset_of(events[0])) is None
 
     def test_a_client_that_joined_between_ping_and_pong_loses_nothing(self) -> None:
         client, _ = open_client()
         client.emit("a")
-        client.answered()
+        client.ponged()
         client.emit("b")
         assert names(client.missed(None)) == ["a", "b"]
 
@@ -266,7 +312,7 @@ def test_a_client_that_is_gone_hears_nothing() -> None:
     client.leave()
     client.emit("a")
     client.emit_text("chunk", "b", ONE)
-    client.answer(1, ())
+    client.acknowledge(1, ())
     assert (client.gone, client.connected, len(connection.outbox)) == (True, False, 0)
 
 
@@ -274,7 +320,7 @@ def test_carried_by_another_connection_the_one_before_lets_go() -> None:
     client, before = open_client()
     after = Connection()
     client.carried_by(after)
-    assert before.given_up == [client]
+    assert before.let_go_of == [client]
     client.emit("a")
     assert (len(before.outbox), len(after.outbox)) == (0, 1)
 
@@ -304,7 +350,7 @@ class Page:
         """The next one only behind the pong."""
         if not self._pinged:
             self._pinged = True
-            self.client.asked()
+            self.client.pinged()
             self.connection.queue(PING)
 
     def receive(self) -> None:
@@ -313,7 +359,7 @@ class Page:
             if packet is PING:
                 self._work_off(self._before_ping)
                 self._before_ping, self._received = self._received, []
-                self.client.answered()
+                self.client.ponged()
                 self._pinged = False
             else:
                 self._received.append(arguments(packet))

@@ -128,7 +128,7 @@ class TestRecovery:
             client = here.clients.enter("/", "ani", old)
             client.emit("a")
             assert len(here.back(client) or ()) == 1
-            assert old.given_up == [client]
+            assert old.let_go_of == [client]
 
     async def test_two_that_show_one_pid_are_never_both_connected(self) -> None:
         async with room() as here:
@@ -138,7 +138,7 @@ class TestRecovery:
                 assert here.clients.recover(client.pid or "", None, "/", "ani", connection) is not None
             client.emit("a")
             assert [len(connection.outbox) for connection in connections] == [0, 0, 0, 0, 1]
-            assert [connection.given_up for connection in connections] == [[client]] * 4 + [[]]
+            assert [connection.let_go_of for connection in connections] == [[client]] * 4 + [[]]
 
     async def test_it_survives_many_cuts(self) -> None:
         async with room() as here:
@@ -189,7 +189,7 @@ class TestExpiry:
             await trio.sleep(10_000)
             assert here.left == []
 
-    async def test_at_shutdown_the_lost_are_given_up_and_the_connected_are_not(self, autojump_clock: MockClock) -> None:
+    async def test_at_shutdown_the_lost_are_let_go_of_and_the_connected_are_not(self, autojump_clock: MockClock) -> None:
         async with room() as here:
             here.enter()
             gone = [here.enter_lost() for _ in range(3)]

@@ -34,6 +34,16 @@ class TestEvents:
             shell.says('427["x",1,"two"]')
             assert await shell.hears() == ['437[1,"two"]']
 
+    async def test_ellara_may_ask_for_an_acknowledgement_too(self) -> None:
+        async with connected() as (shell, ellara):
+            await shell.joins()
+            shell.says('42["x"]', "439[]")  # the latter: to what nobody asked
+            answers = list[object]()
+            ellara.clients[0].ask(lambda *args: answers.append(args), "sure?")
+            assert await shell.hears() == ['420["sure?"]']
+            shell.says('430["yes"]', '430["yes"]')
+            assert answers == [("yes",)]
+
     async def test_what_comes_too_fast_is_refused_and_who_never_pauses_is_sent_away(self) -> None:
         settings = Socket(recovery_s=0, events_per_s=1)
         async with connected(settings=settings) as (shell, ellara):

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ellara.errors import ProtocolError
 from ellara.protocol import namespace
 from ellara.protocol.engineio import Packet, Type
-from ellara.protocol.namespace import Join, Left, Namespaces, NoSuchNamespace, Received
+from ellara.protocol.namespace import Acknowledged, Join, Left, Namespaces, NoSuchNamespace, Received
 from ellara.protocol.transport import TRANSITIONS, Closed, Do, Event, Limits, Message, Signal, State, Transport
 
 LIMITS = Limits(ping_interval_s=25.0, ping_timeout_s=20.0, upgrade_timeout_s=10.0, payload_max_bytes=1_000_000)
@@ -207,9 +207,13 @@ class Rooms(RuleBasedStateMachine):
                 self.namespaces.receive(binary)
             self.connection()
 
-    @rule(name=st.sampled_from(["/", "/ws"]), packet=st.sampled_from(["3", "31[]", "2", "2[1]", '2["__proto__"]']))
+    @rule(name=st.sampled_from(["/", "/ws"]), packet=st.sampled_from(["3", "3[]", "2", "2[1]", '2["__proto__"]']))
     def nobodys(self, name: str, packet: str) -> None:
         assert not self.hear(f"{packet[0]}{name},{packet[1:]}", legal=name in self.joined)
+
+    @rule(name=st.sampled_from(["/", "/ws"]))
+    def acknowledgement(self, name: str) -> None:
+        assert self.hear(f"3{name},7[1]", legal=name in self.joined) in (None, [Acknowledged(name, 7, [1])])
 
     @rule(name=st.sampled_from(["/", "/ws"]))
     def leave(self, name: str) -> None:

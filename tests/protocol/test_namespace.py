@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ellara.errors import ProtocolError
-from ellara.protocol.namespace import Join, Left, Namespaces, NoSuchNamespace, Received
+from ellara.protocol.namespace import Acknowledged, Join, Left, Namespaces, NoSuchNamespace, Received
 from ellara.protocol.socketio import Connect, ConnectError
 
 
@@ -50,9 +50,13 @@ def test_events_carry_name_arguments_and_id() -> None:
     assert joined("/", "/ws").receive('2/ws,7["a",1,{"b":2}]') == [Received("/ws", "a", [1, {"b": 2}], 7)]
 
 
-@pytest.mark.parametrize("text", ["2", "2[1]", "2[1.5,{}]", "27", '31["yes"]', "3", "3[]"])
+@pytest.mark.parametrize("text", ["2", "2[1]", "2[1.5,{}]", "27", "3", "3[]"])
 def test_what_names_no_event_or_answers_nothing_is_ignored(text: str) -> None:
     assert joined("/").receive(text) == []
+
+
+def test_an_acknowledgement_says_what_it_answers() -> None:
+    assert joined("/", "/ws").receive('3/ws,7["yes",1]') == [Acknowledged("/ws", 7, ["yes", 1])]
 
 
 def test_who_left_may_come_again() -> None:
