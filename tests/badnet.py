@@ -20,7 +20,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import attrs
+import outcome
 import trio
+from outcome import Outcome
 
 HOST, COMMAND_S, READ_MAX_BYTES = "127.0.0.1", 10.0, 65_536
 T = TypeVar("T")
@@ -75,8 +77,6 @@ class BadNet:
         self._started: Future[None] = Future()
         self._thread = threading.Thread(target=trio.run, args=(self._run,), name="badnet")
 
-    # commands
-
     def cut(self, share: float = 1.0, *, reset: bool = True) -> int:
         """This share of the lines, picked at random, at least one if there is any: by RST, or else by FIN. → how many."""
 
@@ -108,7 +108,6 @@ class BadNet:
 
     def flow(self) -> None:
         """Ends stalling and dripping."""
-
         self._drip = None
         self._do(self._lift)
 
@@ -134,13 +133,11 @@ class BadNet:
         """Open now, deaf ones included."""
         return self._do(lambda: len(self._lines))
 
-    # inside
-
     def _do(self, command: Callable[[], T]) -> T:
-        """In the proxy's loop, between two of its steps."""
-        done: Future[T] = Future()
-        self._token.run_sync_soon(lambda: done.set_result(command()))
-        return done.result(COMMAND_S)
+        """In the proxy's loop, between two of its steps; what it raises, it raises here."""
+        done: Future[Outcome[T]] = Future()
+        self._token.run_sync_soon(lambda: done.set_result(outcome.capture(command)))
+        return done.result(COMMAND_S).unwrap()
 
     def _lift(self) -> None:
         for flow in self._flow.values():

@@ -174,5 +174,11 @@ def test_without_a_server_a_line_is_reset(net: BadNet, listener: socket.socket) 
     assert is_reset(net)
 
 
+def test_a_command_that_cannot_be_followed_is_its_callers_error_alone(net: BadNet, ends: Ends) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        net.cut(float("nan"))
+    assert net.lines == 1
+
+
 async def test_a_trio_test_may_command_it(net: BadNet, ends: Ends) -> None:
     assert net.cut() == 1
