@@ -69,37 +69,37 @@ async def write(client: Client, numbers: int, every_s: float) -> None:
         await trio.sleep(every_s)
 
 
+def on_event(nursery: trio.Nursery, client: Client, event: str, args: list[object], ack: Ack | None) -> None:
+    seen[client.id] = client
+    match event, args:
+        case "count", [int() as numbers]:
+            count(client, numbers)
+        case "who", []:
+            client.emit("you", client.id, client.user_id)
+        case "wait", [float() as seconds]:
+            nursery.start_soon(wait, client, seconds)
+        case "stream", [int() as numbers, float() as every_s]:
+            nursery.start_soon(stream, client, numbers, every_s)
+        case "write", [int() as numbers, float() as every_s]:
+            nursery.start_soon(write, client, numbers, every_s)
+        case "tell", [str() as sid, int() as numbers]:
+            count(seen[sid], numbers)
+            seen[sid].emit("picture", b"\x00\xff")
+            answer(client, event, [], ack)
+        case _:
+            answer(client, event, args, ack)
+
+
 async def main(port: int, settings: Socket) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-
-        def on_event(client: Client, event: str, args: list[object], ack: Ack | None) -> None:
-            seen[client.id] = client
-            match event, args:
-                case "count", [int() as numbers]:
-                    count(client, numbers)
-                case "who", []:
-                    client.emit("you", client.id, client.user_id)
-                case "wait", [float() as seconds]:
-                    nursery.start_soon(wait, client, seconds)
-                case "stream", [int() as numbers, float() as every_s]:
-                    nursery.start_soon(stream, client, numbers, every_s)
-                case "write", [int() as numbers, float() as every_s]:
-                    nursery.start_soon(write, client, numbers, every_s)
-                case "tell", [str() as sid, int() as numbers]:
-                    count(seen[sid], numbers)
-                    seen[sid].emit("picture", b"\x00\xff")
-                    answer(client, event, [], ack)
-                case _:
-                    answer(client, event, args, ack)
-
         server = Server(port=port, stop_s=1.0)
         socketio = SocketIO(
             settings,
             ("*",),
             server.write_timeout_s,
             authenticate=authenticate,
-            on_event=on_event,
+            on_event=partial(on_event, nursery),
             on_excess=lambda client, ack: client.emit("too fast"),
             on_leave=on_leave,
         )
