@@ -11,6 +11,7 @@ SESSIONS_DROPPED = Counter("ellara_sessions_dropped_total", "Connections ended b
 SESSIONS_REFUSED = Counter("ellara_sessions_refused_total", "New sessions that were not let in", ["reason"])
 CONNECTIONS_REFUSED = Counter("ellara_connections_refused_total", "TCP connections that were not let in", ["reason"])
 EVENTS_REFUSED = Counter("ellara_events_refused_total", "Events that came too fast, for their session or their user", ["limit"])
+MESSAGES_REFUSED = Counter("ellara_messages_refused_total", "Messages and POSTs of clients that were too large", ["transport"])
 CLIENTS_LOST = Gauge("ellara_clients_lost", "Clients without a connection that may be back")
 RECOVERIES = Counter("ellara_recoveries_total", "Clients that came back and asked for what they missed", ["outcome"])
 RUNS = Counter("ellara_runs_total", "Answers ended", ["outcome"])

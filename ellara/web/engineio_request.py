@@ -5,6 +5,7 @@ Statuses, codes and headers: the 4.8 reference, with `cors: {origin: …}`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,10 @@ MESSAGES = (
     "Unsupported protocol version",
 )
 """By the code that stands beside them in the body of a 400."""
+
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header may have in it, as the reference sees it."""
 
 
 @attrs.frozen
@@ -50,6 +55,8 @@ class Request:
         transport, revision = self.query.get("transport"), self.query.get("EIO")
         if transport not in (("websocket",) if upgrade else ("polling", "websocket")):
             return 0
+        if _CONTROL.search(self.headers.get(b"origin", b"")):
+            return 3
         if self.sid and self.sid not in known:
             return 1
         if not self.sid and self.method != "GET":

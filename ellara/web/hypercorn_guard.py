@@ -33,6 +33,7 @@ from ellara.web.upgrade import Upgrade
 log = get_logger(__name__)
 
 KNOWN_VERSION = "0.18.0"
+PIECE_BYTES = 65_536  # of an answer: each has its own deadline, so that a slow peer is told from one that does not read
 LINGER_S = 2.0  # as nginx's lingering_timeout is 5; a client that sends a refused body for longer sees a reset
 
 
@@ -138,9 +139,11 @@ class GuardedConnection(TCPServer):
         Past the limit the connection is cut, as half an answer cannot be taken back.
         """
         async with self.send_lock:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._write_timeout_s):
+            with trio.CancelScope(shield=True) as writing:
                 try:
-                    await self.stream.send_all(data)
+                    for begin in range(0, len(data), PIECE_BYTES):
+                        writing.deadline = trio.current_time() + self._write_timeout_s
+                        await self.stream.send_all(data[begin : begin + PIECE_BYTES])
                 except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
                     pass  # the last: another task is just closing the connection
                 else:

@@ -20,6 +20,7 @@ from ellara.actors.session import Application, Authenticate, Hub, OnEvent, OnExc
 from ellara.actors.timers import Timers
 from ellara.errors import Conflict, ProtocolError, TooLarge
 from ellara.mailbox import Bell
+from ellara.metrics import MESSAGES_REFUSED, SESSIONS_REFUSED
 from ellara.protocol import engineio
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
@@ -127,7 +128,10 @@ class SocketIO:
     # Sessions.
 
     def _admit(self, address: str) -> Refusal | None:
-        return STOPPING if self._closing else self._admission.admit(address, trio.current_time())
+        if self._closing:
+            SESSIONS_REFUSED.labels(reason=STOPPING.reason).inc()
+            return STOPPING
+        return self._admission.admit(address, trio.current_time())
 
     def _open(self, address: str, *, websocket: bool) -> Session:
         session = Session(self._hub, address, websocket=websocket)
@@ -197,6 +201,7 @@ class SocketIO:
         try:
             body = await _read_body(receive, self._settings.payload_max_bytes)
         except TooLarge:
+            MESSAGES_REFUSED.labels(transport="polling").inc()
             session.happened(Signal.POST_READ)
             await _answer(send, 413, request.cors())
             return

@@ -30,7 +30,7 @@ from ellara.actors.session import Session
 from ellara.actors.timers import Timer, Timers
 from ellara.errors import ProtocolError
 from ellara.mailbox import Bell
-from ellara.metrics import SESSIONS_DROPPED
+from ellara.metrics import MESSAGES_REFUSED, SESSIONS_DROPPED
 from ellara.protocol import engineio
 from ellara.supervision import contained
 from ellara.web.cors import Headers
@@ -256,6 +256,7 @@ class Line:
         data = event.data if isinstance(event.data, str) else bytes(event.data)
         self._parts_bytes += bytes_of(data) if isinstance(data, str) else len(data)
         if self._parts_bytes > self._shared.message_max_bytes:
+            MESSAGES_REFUSED.labels(transport="websocket").inc()
             self._end(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
             return
         if data or not self._parts:

@@ -136,6 +136,18 @@ async def test_a_peer_that_does_not_read_is_cut(site: Site) -> None:
         assert await answers(site)
 
 
+async def test_a_peer_that_reads_slowly_gets_all(site: Site) -> None:
+    """Longer than a write may take in all, but never so long at once."""
+    start, taken = trio.current_time(), 0
+    async with await site.connect() as stream:
+        await stream.send_all(request("/large", b"connection: close"))
+        while part := await stream.receive_some(1_000_000):
+            taken += len(part)
+            await trio.sleep(SETTINGS.write_timeout_s / 10)
+    assert taken > 20_000_000
+    assert trio.current_time() - start > SETTINGS.write_timeout_s
+
+
 async def test_an_application_hears_that_its_last_words_did_not_arrive(site: Site) -> None:
     async with await site.connect() as stream:
         await stream.send_all(request("/large"))

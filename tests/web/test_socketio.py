@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ellara.settings import Socket
+from tests.counted import counted
 from tests.web.hostile import PATH, upgrade
 from tests.web.peer import POLLING, SOON_S, WEBSOCKET, Peer, crashes, serving
 from tests.web.site import read_until
@@ -182,10 +183,11 @@ class TestPolling:
 
     async def test_a_body_of_max_payload_is_taken_and_one_byte_more_is_not(self) -> None:
         async with serving(Socket(recovery_s=0, payload_max_bytes=1_000)) as peer:
-            query = await peer.handshake()
+            query, before = await peer.handshake(), counted("messages_refused_total", transport="polling")
             assert (await peer.ask(query, "POST", b'42["x","' + b"x" * 990 + b'"]')).status == 200
             answer = await peer.ask(query, "POST", b'42["x","' + b"x" * 991 + b'"]')
             assert (answer.status, answer.body, answer.headers["access-control-allow-origin"]) == (413, "", "*")
+            assert counted("messages_refused_total", transport="polling") == before + 1
             assert (await peer.ask(query)).body == '42["x","' + "x" * 990 + '"]'
 
     async def test_a_binary_body_belongs_to_another_revision(self, peer: Peer) -> None:
@@ -193,6 +195,11 @@ class TestPolling:
         answer = await peer.ask(query, "POST", b"3", content_type="application/octet-stream")
         assert (answer.status, answer.body) == (400, "")
         assert (await peer.ask(query)).code == 1
+
+    @pytest.mark.parametrize("origin", ["https://a.id\x01", "\x7f"])
+    async def test_an_origin_with_control_characters_is_a_bad_request(self, peer: Peer, origin: str) -> None:
+        async with await peer.raw(f"GET /socket.io/?{POLLING} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n") as stream:
+            assert (await read_until(stream, b"}")).endswith(b'{"code":3,"message":"Bad request"}')
 
     async def test_another_method_does_no_harm(self, peer: Peer) -> None:
         query = await peer.handshake()

@@ -92,9 +92,11 @@ class TestSize:
     )
     async def test_over_the_bound_the_connection_is_closed_with_1009(self, message: bytes) -> None:
         async with serving(Socket(recovery_s=0, payload_max_bytes=1_000)) as peer, peer.bare() as ws:
+            before = counted("messages_refused_total", transport="websocket")
             await ws.says(message)
             assert await ws.hears() == (CLOSE, struct.pack("!H", 1009))
             assert await ws.hears() is None
+            assert counted("messages_refused_total", transport="websocket") == before + 1
 
     async def test_exactly_the_bound_is_taken_from_each_message(self) -> None:
         async with serving(Socket(recovery_s=0, payload_max_bytes=1_000)) as peer, peer.bare() as ws:
