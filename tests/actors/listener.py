@@ -7,8 +7,8 @@ from typing import Any
 import trio
 
 from ellara.actors.client import Client
-from ellara.actors.outbox import Item, Outbox
 from ellara.protocol import socketio
+from tests.actors.connection import Connection
 
 HEAR_S = 5.0
 
@@ -17,21 +17,12 @@ class Listener:
     """Takes from its outbox whenever it is looked at: until then it is as slow a reader as there is."""
 
     def __init__(self, user_id: str | None = None) -> None:
-        self.client = Client("/", user_id, self)
+        self._outbox = (connection := Connection()).outbox
+        self.client = Client("/", user_id, connection)
         self.acks: list[Any] = []
         """Of its questions."""
         self._heard: list[tuple[str, Any]] = []
-        self._outbox = Outbox(max_bytes=1_000_000)
         self._decoder = socketio.Decoder()
-
-    def queue(self, item: Item) -> None:
-        assert self._outbox.put(item)
-
-    def grew(self, by_bytes: int) -> None:
-        assert self._outbox.grow(by_bytes)
-
-    def let_go(self, client: Client) -> None:
-        self._outbox.close()
 
     def ack(self, answer: object) -> None:
         """Acknowledges an event; heard as `ack` among the events, where it came."""
