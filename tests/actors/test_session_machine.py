@@ -22,6 +22,7 @@ from ellara.errors import Conflict, ProtocolError
 from ellara.protocol.engineio import Packet, encode_frame
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
+from tests.actors.exchange import Exchange
 from tests.actors.shell import Ellara
 from tests.counted import counted
 
@@ -46,16 +47,16 @@ class Page:
         self.joined: Session | None = None
         """On which it was let in last."""
         self.pid: str | None = None
-        self.offset: str | None = None
-        self.heard: list[tuple[str, str]] = []
-        self.emitted: list[tuple[str, str]] = []
+        self.exchange = Exchange()
+        """With the client that it is."""
 
     async def come(self, *, websocket: bool) -> None:
         """On a new connection, whatever became of the one before."""
         self.session = Session(self.ellara.hub, "", websocket=websocket)
         self.sessions.append(self.session)
         self.line, self.probe, self.waiting = self.session.outbox if websocket else None, None, None
-        shown = {} if self.pid is None else {"pid": self.pid} | ({} if self.offset is None else {"offset": self.offset})
+        offset = self.exchange.offset
+        shown = {} if self.pid is None else {"pid": self.pid} | ({} if offset is None else {"offset": offset})
         await self.say("40" + json.dumps({"token": USER} | shown))
 
     async def say(self, text: str) -> None:
@@ -111,8 +112,7 @@ class Page:
                 case "40":
                     self.let_in(json.loads(frame[2:]))
                 case "42":
-                    name, text, self.offset = json.loads(frame[2:])
-                    self.heard.append((name, text))
+                    self.exchange.work_off(json.loads(frame[2:]))
         if closed:
             self.lose()
 
@@ -122,7 +122,7 @@ class Page:
             return
         assert self.client is None or self.client.gone, "what could be recovered was not"
         (self.client,) = (client for client in self.ellara.hub.clients.of(USER) if client.id == reply["sid"])
-        self.pid, self.heard, self.emitted = reply["pid"], [], []
+        self.pid, self.exchange = reply["pid"], Exchange(offset=self.exchange.offset)
 
     def check(self) -> None:
         """Who is let in on a connection that is not over is connected."""
@@ -153,13 +153,8 @@ class Page:
 
     def hears(self, name: str, text: str) -> None:
         """Ellara says it."""
-        if self.client is None or self.client.gone:
-            return
-        self.emitted.append((name, text))
-        if name == "event":
-            self.client.emit(name, text)
-        else:
-            self.client.emit_text(name, text, str)
+        if self.client is not None and not self.client.gone:
+            self.exchange.emit(self.client, name, text)
 
     def lose_what_is_on_its_way(self) -> None:
         if self.line is not None:
@@ -256,17 +251,6 @@ def stray(page: Page, choice: int) -> None:
         pass
 
 
-def joined(events: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Texts of one answer that follow on each other, as one."""
-    whole: list[tuple[str, str]] = []
-    for name, text in events:
-        if whole and whole[-1][0] == name != "event":
-            whole[-1] = name, whole[-1][1] + text
-        else:
-            whole.append((name, text))
-    return whole
-
-
 async def live(steps: list[Step]) -> None:
     ellara = Ellara(SETTINGS)
     page = Page(ellara)
@@ -283,11 +267,9 @@ async def live(steps: list[Step]) -> None:
 
 
 async def come_back_and_hear_all(page: Page) -> None:
-    client, emitted = page.client, page.emitted
     await page.come(websocket=True)
     await page.read()
-    if page.client is client:
-        assert joined(page.heard) == joined(emitted)
+    assert page.exchange.is_whole()
     page.entered |= set(page.ellara.hub.clients.of(USER))
 
 
