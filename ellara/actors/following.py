@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from ellara.actors.answer import Answer, refuse
+from ellara.actors.application import Ack
 from ellara.actors.audience import Audience, Key, Seat
 from ellara.actors.client import Client
 from ellara.actors.phrases import Language, Trouble, trouble_of
 from ellara.actors.questions import Resume
-from ellara.actors.session import Ack
 from ellara.errors import EllaraError
 from ellara.llm.faults import Fault
 from ellara.mailbox import Mailbox
@@ -46,6 +46,8 @@ class Following:
         self._audience = audience
         self._running = running
         self._mailbox = Mailbox[Follow]("following", MAILBOX_SIZE)
+        self._unread = False
+        """The mailbox has no reader any more: the daemon is at its end, or starts the actor again."""
 
     def ask(self, client: Client, user_id: str, resume: Resume, ack: Ack | None) -> None:
         """Whichever chat it showed, it hears no more of it. Never raises, never waits."""
@@ -53,20 +55,31 @@ class Following:
         follow = Follow(self._audience.show(client, key), key, resume.after, ack)
         if self._running(key) is not None:
             self._let_in(follow)
-            return
-        try:
-            self._mailbox.post(follow)
-        except EllaraError as error:
-            _refuse(follow, trouble_of(error))
+        elif self._unread:
+            _refuse(follow, Trouble.STOPPING)
+        else:
+            self._enqueue(follow)
 
     def close(self) -> None:
         self._mailbox.close()
 
     async def run(self) -> None:
-        """Until closed and empty."""
-        async for first in self._mailbox:
-            with contained("following"):
-                await self._look_up(deque(self._mailbox.with_more(first, BATCH_MAX)))
+        """Until closed and empty. Cut short, it refuses who waits; whoever comes after is refused until it runs again."""
+        self._unread = False
+        try:
+            async for first in self._mailbox:
+                with contained("following"):
+                    await self._look_up(deque(self._mailbox.with_more(first, BATCH_MAX)))
+        finally:
+            self._unread = True
+            while (follow := self._mailbox.take()) is not None:
+                _refuse(follow, Trouble.STOPPING)
+
+    def _enqueue(self, follow: Follow) -> None:
+        try:
+            self._mailbox.post(follow)
+        except EllaraError as error:
+            _refuse(follow, trouble_of(error))
 
     async def _look_up(self, batch: deque[Follow]) -> None:
         """Each is let in or refused, also when this crashes or is cancelled."""

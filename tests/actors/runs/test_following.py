@@ -218,13 +218,54 @@ async def test_while_the_database_is_away_it_is_said_so(room: Room) -> None:
     assert await listener.until("bot_error") == phrase(Trouble.STOPPING, Language.INDONESIAN)
 
 
-async def test_who_waits_when_the_actor_is_cut_short_is_told(room: Room) -> None:
-    _, chat_id = await open_chat(room)
-    listener = Listener()
-    async with AsyncExitStack() as stack:
-        for _ in range(Database().pool_size):
-            await stack.enter_async_context(room.pool.connection())
+async def with_lookups_held(room: Room, stack: AsyncExitStack, chat_id: str) -> tuple[Listener, Listener]:
+    """One whose chat is being looked up, and one queued behind it, until the stack is closed."""
+    for _ in range(Database().pool_size):
+        await stack.enter_async_context(room.pool.connection())
+    looked_up, queued = Listener(), Listener()
+    for listener in (looked_up, queued):
         room.follow(listener, chat_id)
         await trio.testing.wait_all_tasks_blocked()
+    return looked_up, queued
+
+
+async def test_who_waits_when_the_actor_is_cut_short_is_told(room: Room) -> None:
+    _, chat_id = await open_chat(room)
+    async with AsyncExitStack() as stack:
+        looked_up, queued = await with_lookups_held(room, stack, chat_id)
         room.life.cancel()
-        assert await listener.until("bot_error") == phrase(Trouble.BROKEN, Language.INDONESIAN)
+        assert await looked_up.until("bot_error") == phrase(Trouble.BROKEN, Language.INDONESIAN)
+        assert await queued.until("bot_error") == phrase(Trouble.STOPPING, Language.INDONESIAN)
+
+
+async def test_who_waits_when_the_last_answer_of_a_shutdown_ends_is_let_in(room: Room) -> None:
+    _, chat_id = await open_chat(room)
+    async with AsyncExitStack() as stack:
+        listeners = await with_lookups_held(room, stack, chat_id)
+        room.mailbox.close()
+        await trio.testing.wait_all_tasks_blocked()
+    for listener in listeners:
+        assert await listener.until("ack") == {"ok": True, "chatId": chat_id}
+    await room.over.wait()
+
+
+@pytest.mark.parametrize("end", ["asked", "cut short"])
+async def test_who_comes_after_the_last_answer_is_told_to_come_back(room: Room, end: str) -> None:
+    _, chat_id = await open_chat(room)
+    if end == "asked":
+        room.mailbox.close()
+    else:
+        room.life.cancel()
+    await room.over.wait()
+    listener, sentence = Listener(), phrase(Trouble.STOPPING, Language.INDONESIAN)
+    room.follow(listener, chat_id)
+    assert listener.heard == [("ack", {"ok": False, "message": sentence}), ("bot_error", sentence)]
+
+
+async def test_started_again_it_lets_in_again(room: Room, nursery: trio.Nursery) -> None:
+    _, chat_id = await open_chat(room)
+    room.life.cancel()
+    await room.over.wait()
+    await nursery.start(room.runs.run)
+    await following(room, chat_id)
+    room.mailbox.close()
