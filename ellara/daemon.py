@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from ellara.actors import ledger, runs, settler
+from ellara.actors.application import Application
 from ellara.actors.heads import Heads
 from ellara.actors.ledger import Ledger
 from ellara.actors.runs import Runs
@@ -103,7 +104,7 @@ async def _serve(settings: Settings, prompt: str, stop: trio.Event, ready: Calla
         answering = await start("runs", streamer.run, runs_box.close)
 
         sockets = _sockets(settings, tokens, streamer)
-        await start("sessions", sockets.run, _nothing_to_close)
+        await nursery.start(supervise, sockets.run, "sessions", limit)  # up to the end: sockets.close stops them
         _after_imports()
         parts = Parts(pool, ledger_box, settler_box, tokens, settings.chain.settle_timeout_s, trio.current_time())
         front = await start("front", *_front(settings, parts, sockets))
@@ -139,10 +140,7 @@ def _sockets(settings: Settings, tokens: Tokens, streamer: Runs) -> SocketIO:
         settings.socket,
         settings.server.cors_origins,
         settings.server.write_timeout_s,
-        authenticate=partial(_authenticate, tokens),
-        on_event=streamer.on_event,
-        on_excess=streamer.on_excess,
-        on_leave=streamer.on_leave,
+        Application(partial(_authenticate, tokens), streamer.on_event, streamer.on_excess, streamer.on_leave),
     )
 
 
@@ -151,10 +149,6 @@ def _front(settings: Settings, parts: Parts, sockets: SocketIO) -> tuple[Run[str
     app, closing = build(settings.server, parts, sockets), trio.Event()
     websockets = WebSockets(SOCKET_PATH.encode(), sockets.websocket)
     return partial(serve_http, app, settings.server, closing, websockets=websockets), closing.set
-
-
-def _nothing_to_close() -> None:
-    """The sessions have no mailbox; they are told by `SocketIO.close`, and their timers are needed up to the end."""
 
 
 @attrs.define(eq=False)

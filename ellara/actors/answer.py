@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ellara.actors.application import Ack
 from ellara.actors.client import Client
 from ellara.actors.phrases import Language, Trouble, phrase
-from ellara.actors.session import Ack
 from ellara.llm.faults import Fault
 
 Hearing = Callable[[], Iterable[Client]]

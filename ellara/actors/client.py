@@ -1,7 +1,7 @@
 """One namespace socket, as the rest of Ellara sees it. It outlives its connection for as long as it may be recovered.
 
-What is emitted goes to the session that carries it, if one does, and into its log: what the client may not have received yet.
-The log is cut back by what the client says it has (its offset), and by its pongs: who answers a ping has all that came before the
+What is emitted goes to the session that carries it, if one does, and into its backlog: what the client may not have received yet.
+That is cut back by what the client says it has (its offset), and by its pongs: who answers a ping has all that came before the
 ping before it.
 Source: the 4.8 reference's connection state recovery; offsets are numbers here, as text, and each client's begin at random: the
 JavaScript client goes on showing the last one of a session before, which must not pass for one of the session it has now.
@@ -10,15 +10,12 @@ JavaScript client goes on showing the last one of a session before, which must n
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
-import attrs
-
-from ellara.actors.outbox import Delta, Item, Payload, bytes_of, size_of
-from ellara.protocol import engineio, socketio
-from ellara.protocol.engineio import Packet
+from ellara.actors.backlog import Backlog, Sent, Total
+from ellara.actors.outbox import Delta, Item, Payload, bytes_of, messages
+from ellara.protocol import socketio
 
 OFFSETS_BEGIN_BELOW = 10**9
 
@@ -37,107 +34,16 @@ class Carrier(Protocol):
     def let_go(self, client: Client) -> None: ...
 
 
-@attrs.frozen
-class Sent:
-    """An event as it went out: its text and its attachments."""
-
-    offset: int
-    packets: Sequence[Packet]
-
-
-Entry: TypeAlias = Sent | Delta
-
-
-@attrs.define
-class Total:
-    """What the logs of all lost clients hold together."""
-
-    bytes: int = 0
-
-
-class Log:
-    """Emitted and perhaps not received, oldest first, at most `max_bytes`.
-
-    What is too old for that is let go, and with it the hope of recovering a client that has not got it.
-    """
-
-    __slots__ = ("_bytes", "_entries", "_floor", "_max_bytes", "_total")
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._total: Total | None = None
-        self._entries: deque[Entry] = deque()
-        self._bytes = 0
-        self._floor = 0
-        """The newest offset that is no longer in here."""
-
-    def add(self, entry: Entry) -> None:
-        self._entries.append(entry)
-        self.grow(_size(entry))
-
-    def count_in(self, total: Total | None) -> None:
-        """From here on its bytes are part of `total`, no longer of the one before."""
-        if self._total is not None:
-            self._total.bytes -= self._bytes
-        if total is not None:
-            total.bytes += self._bytes
-        self._total = total
-
-    def grow(self, by_bytes: int) -> None:
-        self._weigh(by_bytes)
-        while self._bytes > self._max_bytes and self._entries:
-            self._drop_oldest()
-
-    def cut_back(self, offset: int) -> None:
-        """The client has all up to it."""
-        while self._entries and _offset(self._entries[0]) <= offset:
-            self._drop_oldest()
-
-    def after(self, offset: int) -> Iterable[Entry] | None:
-        """What a client that has all up to `offset` missed, texts of one answer in one piece. None: not known any more."""
-        if offset < self._floor:
-            return None
-        self.cut_back(offset)
-        joined: deque[Entry] = deque()
-        for entry in self._entries:
-            last = joined[-1] if joined else None
-            if isinstance(entry, Delta) and isinstance(last, Delta) and last.is_of(entry.event, entry.payload):
-                joined[-1] = attrs.evolve(last, text=last.text + entry.text, offset=entry.offset)
-            else:
-                joined.append(entry)
-        self._entries = joined
-        self.grow(sum(map(_size, joined)) - self._bytes)
-        return tuple(joined)  # it is sent while the log may change: the outbox may be full
-
-    @property
-    def last(self) -> Entry | None:
-        return self._entries[-1] if self._entries else None
-
-    def clear(self) -> None:
-        self._entries.clear()
-        self.grow(-self._bytes)
-
-    def _drop_oldest(self) -> None:
-        entry = self._entries.popleft()
-        self._floor = _offset(entry)
-        self._weigh(-_size(entry))
-
-    def _weigh(self, by_bytes: int) -> None:
-        self._bytes += by_bytes
-        if self._total is not None:
-            self._total.bytes += by_bytes
-
-
 class Client:
-    """`user_id` None: it showed no token. `log` None: it cannot be recovered, and hears no offsets."""
+    """`user_id` None: it showed no token. `backlog` None: it cannot be recovered, and hears no offsets."""
 
     __slots__ = (
         "_asks",
+        "_backlog",
         "_carrier",
         "_confirmed",
         "_delta",
         "_first",
-        "_log",
         "_next_ask",
         "_offset",
         "_pinged",
@@ -148,15 +54,15 @@ class Client:
         "user_id",
     )
 
-    def __init__(self, namespace: str, user_id: str | None, carrier: Carrier, log: Log | None = None) -> None:
+    def __init__(self, namespace: str, user_id: str | None, carrier: Carrier, backlog: Backlog | None = None) -> None:
         self.id = secrets.token_urlsafe(15)
-        self.pid = None if log is None else secrets.token_urlsafe(15)
+        self.pid = None if backlog is None else secrets.token_urlsafe(15)
         self.namespace = namespace
         self.user_id = user_id
         self.gone = False
         """It has left and will not be back: nobody hears what is emitted."""
         self._carrier: Carrier | None = carrier
-        self._log = log
+        self._backlog = backlog
         self._first = self._offset = self._pinged = self._confirmed = secrets.randbelow(OFFSETS_BEGIN_BELOW)
         self._delta: Delta | None = None
         self._asks: dict[int, OnAck] = {}
@@ -166,12 +72,12 @@ class Client:
         """Queues; never waits. Does nothing once the client is gone. Raises `ProtocolError` for what JSON cannot say."""
         if self.gone:
             return
-        offset = [] if self._log is None else [str(self._offset + 1)]
-        packets = _packets(socketio.Event(self.namespace, [event, *args, *offset]))
+        offset = [] if self._backlog is None else [str(self._offset + 1)]
+        packets = messages(socketio.Event(self.namespace, [event, *args, *offset]))
         self._offset += 1
         self._delta = None
-        if self._log is not None:
-            self._log.add(Sent(self._offset, packets))
+        if self._backlog is not None:
+            self._backlog.add(Sent(self._offset, packets))
         self._queue(packets)
 
     def ask(self, on_ack: OnAck, event: str, *args: object) -> None:
@@ -181,7 +87,7 @@ class Client:
         """
         if self._carrier is None:
             return
-        packets = _packets(socketio.Event(self.namespace, [event, *args], self._next_ask))
+        packets = messages(socketio.Event(self.namespace, [event, *args], self._next_ask))
         self._asks[self._next_ask] = on_ack
         self._next_ask += 1
         if len(self._asks) > ASKED_MAX:
@@ -204,22 +110,22 @@ class Client:
             self._join(self._delta, text)
             return
         self._offset += 1
-        delta = self._delta = Delta(self.namespace, event, payload, text, None if self._log is None else self._offset)
-        if self._log is not None:
-            self._log.add(delta)
+        delta = self._delta = Delta(self.namespace, event, payload, text, None if self._backlog is None else self._offset)
+        if self._backlog is not None:
+            self._backlog.add(delta)
         self._queue([delta])
 
     def _join(self, delta: Delta, text: str) -> None:
         delta.text += text
-        if self._log is not None and self._log.last is delta:
-            self._log.grow(bytes_of(text))
+        if self._backlog is not None and self._backlog.last is delta:
+            self._backlog.grow(bytes_of(text))
         if self._carrier is not None:
             self._carrier.grew(bytes_of(text))
 
     def acknowledge(self, ack_id: int, args: tuple[object, ...]) -> None:
-        """An acknowledgement. Not in the log: the client's callback does not outlive its connection."""
+        """An acknowledgement. Not in the backlog: the client's callback does not outlive its connection."""
         if self._carrier is not None:
-            self._queue(_packets(socketio.Ack(self.namespace, list(args), ack_id)))
+            self._queue(messages(socketio.Ack(self.namespace, list(args), ack_id)))
 
     @property
     def connected(self) -> bool:
@@ -231,17 +137,17 @@ class Client:
 
     def ponged(self) -> None:
         """Its pong is here. Cut back to the ping before: a page that answers this one may not have worked off all it received."""
-        if self._log is not None:
-            self._log.cut_back(self._confirmed)
+        if self._backlog is not None:
+            self._backlog.cut_back(self._confirmed)
             self._confirmed = self._pinged
 
-    def missed(self, offset: int | None) -> Iterable[Entry] | None:
+    def missed(self, offset: int | None) -> Sequence[Item] | None:
         """What came after `offset`, to be sent again; None: it cannot be recovered from there."""
-        if self._log is None:
+        if self._backlog is None:
             return None
         if offset is None or not self._first <= offset <= self._offset:
             offset = self._first  # it has heard nothing of this session
-        missed = self._log.after(offset)
+        missed = self._backlog.after(offset)
         self._confirmed = self._pinged = offset
         self._delta = None
         return missed
@@ -250,8 +156,8 @@ class Client:
         """A connection is there (again); whichever was before lets go of it."""
         before, self._carrier = self._carrier, carrier
         self._asks.clear()
-        if self._log is not None:
-            self._log.count_in(None)
+        if self._backlog is not None:
+            self._backlog.count_in(None)
         if before is not None:
             before.let_go(self)
 
@@ -259,28 +165,16 @@ class Client:
         """Its connection is over; what it misses counts in `total`."""
         self._carrier = None
         self._asks.clear()
-        if self._log is not None:
-            self._log.count_in(total)
+        if self._backlog is not None:
+            self._backlog.count_in(total)
 
     def leave(self) -> None:
         self._carrier, self.gone = None, True
         self._asks.clear()
-        if self._log is not None:
-            self._log.clear()
+        if self._backlog is not None:
+            self._backlog.clear()
 
     def _queue(self, items: Iterable[Item]) -> None:
         for item in items:
             if self._carrier is not None:
                 self._carrier.queue(item)
-
-
-def _packets(packet: socketio.Packet) -> list[Packet]:
-    return [Packet(engineio.Type.MESSAGE, data) for data in socketio.encode(packet)]
-
-
-def _offset(entry: Entry) -> int:
-    return entry.offset or 0
-
-
-def _size(entry: Entry) -> int:
-    return size_of(entry) if isinstance(entry, Delta) else sum(map(size_of, entry.packets))

@@ -7,12 +7,15 @@ no more of them than `sessions_max` or than `recovery_total_max_bytes` of missed
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 
+import attrs
 import trio
 
-from ellara.actors.client import Carrier, Client, Entry, Log, Total
+from ellara.actors.backlog import Backlog, Total
+from ellara.actors.client import Carrier, Client
+from ellara.actors.outbox import Item
 from ellara.actors.timers import Timer, Timers
 from ellara.metrics import CLIENTS_LOST, RECOVERIES
 from ellara.rates import Buckets
@@ -22,6 +25,25 @@ OFFSET_MAX_DIGITS = 15
 
 WEIGH_INTERVAL_S = 1.0
 """So often it is looked whether the lost ones have become too heavy: their answers go on."""
+
+
+@attrs.frozen
+class Claim:
+    """What a client shows to be recovered. `offset` None: it has heard nothing yet."""
+
+    pid: str
+    offset: int | None
+
+
+def claim_of(auth: Mapping[str, object]) -> Claim | None:
+    """None: it makes none."""
+    match auth:
+        case {"pid": str() as pid, "offset": str() as offset} if _is_offset(offset):
+            return Claim(pid, int(offset))
+        case {"pid": str() as pid} if "offset" not in auth:
+            return Claim(pid, None)
+        case _:
+            return None
 
 
 class Clients:
@@ -41,8 +63,8 @@ class Clients:
 
     def enter(self, namespace: str, user_id: str | None, carrier: Carrier) -> Client:
         """A fresh one."""
-        log = Log(self._settings.recovery_max_bytes) if self._settings.recovery_s else None
-        client = Client(namespace, user_id, carrier, log)
+        backlog = Backlog(self._settings.recovery_max_bytes) if self._settings.recovery_s else None
+        client = Client(namespace, user_id, carrier, backlog)
         if client.pid is not None:
             self._by_pid[client.pid] = client
         if user_id is not None:
@@ -50,23 +72,23 @@ class Clients:
         return client
 
     def recover(
-        self, pid: str, offset: str | None, namespace: str, user_id: str | None, carrier: Carrier
-    ) -> tuple[Client, Iterable[Entry]] | None:
-        """The client of this `pid`, from here on `carrier`'s, with what came after `offset`; None (it has heard nothing): all.
+        self, claim: Claim, namespace: str, user_id: str | None, carrier: Carrier
+    ) -> tuple[Client, Sequence[Item]] | None:
+        """The client that is claimed, from here on `carrier`'s, with what it missed. None: it cannot be recovered.
 
-        None: it cannot be recovered. Better than the reference: also while its old connection is still thought alive, as after a
-        change of networks, and with nothing heard yet; a pid never serves two connections.
+        Better than the reference: also while its old connection is still thought alive, as after a change of networks, and with
+        nothing heard yet; a pid never serves two connections.
         """
-        client = self._by_pid.get(pid)
+        client = self._by_pid.get(claim.pid)
         if client is None or (client.namespace, client.user_id) != (namespace, user_id):
             RECOVERIES.labels(outcome="unknown").inc()
             return None
-        missed = client.missed(None if offset is None else int(offset)) if offset is None or _is_offset(offset) else None
+        missed = client.missed(claim.offset)
         if missed is None:
             RECOVERIES.labels(outcome="too old").inc()
             return None
-        self._lost.pop(pid, None)
-        self.tick()
+        self._lost.pop(claim.pid, None)
+        self._set_timer()
         client.carried_by(carrier)
         RECOVERIES.labels(outcome="recovered").inc()
         return client, missed

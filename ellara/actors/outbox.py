@@ -39,21 +39,25 @@ class Delta:
     def take(self) -> Packet:
         self.taken = True
         offset = [] if self.offset is None else [str(self.offset)]
-        (data,) = socketio.encode(socketio.Event(self.namespace, [self.event, self.payload(self.text), *offset]))
-        return Packet(engineio.Type.MESSAGE, data)
+        (packet,) = messages(socketio.Event(self.namespace, [self.event, self.payload(self.text), *offset]))
+        return packet
 
 
 Item: TypeAlias = Packet | Delta
 
 
+def messages(packet: socketio.Packet) -> list[Packet]:
+    """Its text, then its attachments."""
+    return [Packet(engineio.Type.MESSAGE, data) for data in socketio.encode(packet)]
+
+
 def size_of(item: Item) -> int:
     """What it counts for, in bytes."""
-    data = item.text if isinstance(item, Delta) else item.data
-    return PACKET_OVERHEAD_BYTES + (len(data) if isinstance(data, bytes) else bytes_of(data))
+    return PACKET_OVERHEAD_BYTES + bytes_of(item.text if isinstance(item, Delta) else item.data)
 
 
-def bytes_of(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+def bytes_of(data: str | bytes) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode("utf-8", "surrogatepass"))
 
 
 class Outbox:

@@ -16,12 +16,12 @@ import trio
 
 from ellara.actors import ledger
 from ellara.actors.answer import Answer, refuse
+from ellara.actors.application import Ack
 from ellara.actors.audience import Audience, Key, Seat
 from ellara.actors.client import Client
 from ellara.actors.following import Following
 from ellara.actors.phrases import Language, Trouble, language_of, phrase, trouble_of
 from ellara.actors.questions import Question, parse_message, parse_resume, trouble_with_user
-from ellara.actors.session import Ack
 from ellara.actors.transcripts import Transcripts
 from ellara.errors import Busy, EllaraError, Refused
 from ellara.llm.assistant import Assistant

@@ -9,17 +9,18 @@ mix, and a session needs no task of its own: ten thousand of them are idle nearl
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import TypeAlias
+from typing import assert_never
 
 import attrs
 import trio
 
-from ellara.actors.client import Client, Entry
-from ellara.actors.clients import Clients
-from ellara.actors.outbox import Delta, Item, Outbox
+from ellara.actors.application import Ack, Application
+from ellara.actors.client import Client
+from ellara.actors.clients import Clients, claim_of
+from ellara.actors.outbox import Item, Outbox, messages
 from ellara.actors.timers import Timer, Timers
 from ellara.errors import Conflict, EllaraError, ProtocolError
 from ellara.log import get_logger
@@ -36,30 +37,6 @@ log = get_logger(__name__)
 
 PACKETS_PER_TURN = 100
 """Of one POST, between two turns of the loop: others are served while a body of many thousand packets is worked through."""
-
-Ack: TypeAlias = Callable[..., None]
-"""Answers the client's acknowledgement callback; only the first call counts."""
-
-OnEvent: TypeAlias = Callable[[Client, str, list[object], Ack | None], None]
-"""Called in the session's turn for every event; must not block."""
-
-OnLeave: TypeAlias = Callable[[Client], None]
-"""The client is gone for good; must not block, must not raise."""
-
-OnExcess: TypeAlias = Callable[[Client, Ack | None], None]
-"""An event came too fast and is not dispatched: tell the client."""
-
-Authenticate: TypeAlias = Callable[[Mapping[str, object]], str | None]
-"""The handshake's auth → user id, or None without a token. Refuses with an `EllaraError`, whose text the client reads."""
-
-
-@attrs.frozen
-class Application:
-    """What the connections are for."""
-
-    authenticate: Authenticate
-    on_event: OnEvent
-    on_excess: OnExcess
 
 
 @attrs.frozen
@@ -84,7 +61,7 @@ class Hub:
 
 
 class Session:
-    """`outbox` is what its first transport takes from."""
+    """`outbox` is what its transport takes from. `stop` tells the client, `drop` does not; both let go of all, once."""
 
     __slots__ = (
         "_here",
@@ -189,7 +166,7 @@ class Session:
         """Ends it here and now, and says nothing to a client that does not read."""
         SESSIONS_DROPPED.labels(reason=reason).inc()
         self.outbox.abandon()
-        self._finish()
+        self._let_go_of_all()
 
     def tick(self) -> None:
         with self._turn():
@@ -227,7 +204,7 @@ class Session:
                     self._close("parse error")
         finally:
             if self._transport.state is State.CLOSED:
-                self._finish()
+                self._let_go_of_all()
             else:
                 self._hub.timers.set(self, min(self._transport.deadline, self._join_by))
 
@@ -266,7 +243,7 @@ class Session:
                 case Message():
                     self._hear_message(event.data)
                 case Closed():
-                    self._end(event)
+                    self._say_the_end(event)
                 case Do.PING:
                     self._ping()
                 case Do.CONFIRM:
@@ -276,6 +253,10 @@ class Session:
                     self.queue(engineio.NOOP)
                 case Do.ANSWER_PROBE | Do.END_PROBE | Do.SWITCH:
                     self._go_on_with_probe(event)
+                case Do.REFUSE | Do.REFUSE_OVERLAP | Do.REFUSE_SOCKET:
+                    pass  # the request that it came with is refused: whoever brought it looks for that
+                case _:
+                    assert_never(event)
 
     def _go_on_with_probe(self, event: Do) -> None:
         line = self._probe
@@ -310,6 +291,8 @@ class Session:
                     self._here[event.namespace].acknowledged(event.id, event.args)
                 case Left():
                     self._hub.clients.leave(self._here.pop(event.namespace))
+                case _:
+                    assert_never(event)
         if self._rate.in_debt:
             self._close("too many events")
 
@@ -328,51 +311,44 @@ class Session:
             self._say(self._namespaces.refuse(join.namespace, error.message))
             return
         self._join_by = inf
-        client, missed = self._recover(join, user_id) or (self._hub.clients.enter(join.namespace, user_id, self), ())
+        claim, clients = claim_of(join.auth), self._hub.clients
+        recovered = None if claim is None else clients.recover(claim, join.namespace, user_id, self)
+        client, missed = recovered or (clients.enter(join.namespace, user_id, self), [])
         self._here[join.namespace] = client
         self._say(self._namespaces.accept(join.namespace, client.id, client.pid))
         # After the reply, unlike the reference: the JavaScript client keeps what comes before it, over one more cut too, and then
         # hears it twice.
-        for entry in missed:
-            for item in [entry] if isinstance(entry, Delta) else entry.packets:
-                self.queue(item)
-
-    def _recover(self, join: Join, user_id: str | None) -> tuple[Client, Iterable[Entry]] | None:
-        match join.auth:
-            case {"pid": str() as pid, "offset": str() as offset}:
-                return self._hub.clients.recover(pid, offset, join.namespace, user_id, self)
-            case {"pid": str() as pid} if "offset" not in join.auth:
-                return self._hub.clients.recover(pid, None, join.namespace, user_id, self)
-            case _:
-                return None
+        for item in missed:
+            self.queue(item)
 
     def _say(self, packet: socketio.Packet) -> None:
-        for data in socketio.encode(packet):
-            self.queue(Packet(engineio.Type.MESSAGE, data))
+        for item in messages(packet):
+            self.queue(item)
 
     def _close(self, reason: str) -> None:
         self._carry_out(self._transport.close(reason, trio.current_time()))
 
-    def _end(self, closed: Closed) -> None:
+    def _say_the_end(self, closed: Closed) -> None:
         """The protocol is over; CLOSING still waits for a poll to be told."""
         if closed.reason not in ("transport close", "transport error"):
             SESSIONS_DROPPED.labels(reason=closed.reason).inc()
         self._join_by = inf
         if closed.by_client or (self._transport.state is State.CLOSING and not len(self.outbox)):
-            self.outbox.put(engineio.NOOP)
+            self.outbox.put(engineio.NOOP)  # as the reference, which first lets go of whatever poll there is
         if self._transport.state is State.CLOSING or (self._transport.poll_waits and not closed.by_client):
             self.outbox.put(engineio.CLOSE)
         self._hang_up()
 
     def _hang_up(self) -> None:
         here, self._here = self._here, {}
+        part = self._hub.clients.lose if self._recoverable else self._hub.clients.leave
         for client in here.values():
-            (self._hub.clients.lose if self._recoverable else self._hub.clients.leave)(client)
+            part(client)
         for line in (self.outbox, self._probe):
             if line is not None:
                 line.close()
 
-    def _finish(self) -> None:
+    def _let_go_of_all(self) -> None:
         """The connection is over, however it ended."""
         if not self._over:
             self._over = True

@@ -14,9 +14,10 @@ import msgspec
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
+from ellara.actors.application import Application
 from ellara.actors.clients import Clients
 from ellara.actors.outbox import Outbox
-from ellara.actors.session import Application, Authenticate, Hub, OnEvent, OnExcess, OnLeave, Session
+from ellara.actors.session import Hub, Session
 from ellara.actors.timers import Timers
 from ellara.errors import Conflict, ProtocolError, TooLarge
 from ellara.mailbox import Bell
@@ -54,17 +55,13 @@ class SocketIO:
         settings: Socket,
         cors_origins: tuple[str, ...],
         write_timeout_s: float,
-        *,
-        authenticate: Authenticate,
-        on_event: OnEvent,
-        on_excess: OnExcess,
-        on_leave: OnLeave,
+        application: Application,
     ) -> None:
         self._settings = settings
         self._cors_origins = cors_origins
         timers = Timers()
-        self.clients = Clients(settings, timers, on_leave)
-        self._hub = Hub(settings, Application(authenticate, on_event, on_excess), self.clients, timers, self._ended)
+        self.clients = Clients(settings, timers, application.on_leave)
+        self._hub = Hub(settings, application, self.clients, timers, self._ended)
         self._shared = Shared(Flusher(write_timeout_s), timers, settings.payload_max_bytes)
         self._admission = Admission(settings)
         self._sessions: dict[str, Session] = {}

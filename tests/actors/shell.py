@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from ellara.actors.application import Ack, Application
 from ellara.actors.client import Client
 from ellara.actors.clients import Clients
 from ellara.actors.outbox import Outbox
-from ellara.actors.session import Ack, Application, Hub, Session
+from ellara.actors.session import Hub, Session
 from ellara.actors.timers import Timers
 from ellara.errors import TokenRejected
 from ellara.protocol.engineio import encode_frame
@@ -37,8 +38,8 @@ class Ellara:
     hub: Hub = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        application = Application(self.authenticate, self.on_event, lambda client, _: client.emit("too fast"))
-        clients = Clients(self.settings, self.timers, self.left.append)
+        application = Application(self.authenticate, self.on_event, lambda client, _: client.emit("too fast"), self.left.append)
+        clients = Clients(self.settings, self.timers, application.on_leave)
         self.hub = Hub(self.settings, application, clients, self.timers, self.ended.append)
 
     def authenticate(self, auth: Mapping[str, object]) -> str | None:

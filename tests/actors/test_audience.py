@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from ellara.actors.audience import Audience, Key, Seat
-from ellara.actors.client import Client, Total
+from ellara.actors.backlog import Total
+from ellara.actors.client import Client
 from tests.actors.listener import Listener
 
 KEYS: list[Key] = [("ani", "c1"), ("ani", "c2"), ("budi", "c1")]

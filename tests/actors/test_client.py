@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ellara.actors.client import ASKED_MAX, Client, Entry, Log, Total
-from ellara.actors.outbox import PACKET_OVERHEAD_BYTES, Delta
+from ellara.actors.backlog import Backlog, Total
+from ellara.actors.client import ASKED_MAX, Client
+from ellara.actors.outbox import PACKET_OVERHEAD_BYTES, Delta, Item
 from ellara.errors import ProtocolError
 from ellara.protocol.engineio import PING
 from tests.actors.connection import Chunk, Connection, arguments
@@ -20,9 +21,9 @@ ONE, OTHER = Chunk("one"), Chunk("other")
 
 def open_client(log_max_bytes: int = 1_000_000, total: Total | None = None) -> tuple[Client, Connection]:
     """`total`: where its log counts from the start."""
-    connection, log = Connection(), Log(log_max_bytes)
-    log.count_in(total)
-    return Client("/", "ani", connection, log), connection
+    connection, backlog = Connection(), Backlog(log_max_bytes)
+    backlog.count_in(total)
+    return Client("/", "ani", connection, backlog), connection
 
 
 def offset_of(event: list[object]) -> int:
@@ -30,13 +31,12 @@ def offset_of(event: list[object]) -> int:
     return int(event[-1])
 
 
-def names(missed: Iterable[Entry] | None) -> list[object]:
+def names(missed: Iterable[Item] | None) -> list[object]:
     """The names of what is sent again."""
     connection = Connection()
     assert missed is not None
-    for entry in missed:
-        for item in [entry] if isinstance(entry, Delta) else entry.packets:
-            connection.queue(item)
+    for item in missed:
+        connection.queue(item)
     return [event[0] for event in connection.hears()]
 
 
@@ -371,11 +371,7 @@ class LatePage:
         assert missed is not None
         self.connection = Connection()
         self.client.carried_by(self.connection)
-        for entry in missed:
-            self._hear_again(entry)
-
-    def _hear_again(self, entry: Entry) -> None:
-        for item in [entry] if isinstance(entry, Delta) else entry.packets:
+        for item in missed:
             self.connection.queue(item)
 
 

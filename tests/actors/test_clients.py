@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from ellara.actors.client import Client
-from ellara.actors.clients import Clients
+from ellara.actors.clients import Claim, Clients, claim_of
 from ellara.actors.timers import Timers
 from ellara.settings import Socket
 from tests.actors.connection import Connection
@@ -36,9 +36,9 @@ class Room:
     def back(
         self, client: Client, offset: str | None = None, namespace: str = "/", user_id: str | None = "ani"
     ) -> list[object] | None:
-        """What it missed, as its log has it; None: it is not recovered."""
-        connection = Connection()
-        found = self.clients.recover(client.pid or "", offset, namespace, user_id, connection)
+        """What it missed, as its backlog has it; None: it is not recovered."""
+        claim = claim_of({"pid": client.pid} | ({} if offset is None else {"offset": offset}))
+        found = None if claim is None else self.clients.recover(claim, namespace, user_id, Connection())
         if found is None:
             return None
         same, missed = found
@@ -73,7 +73,7 @@ class TestRecovery:
     async def test_an_unknown_pid_is_nobody(self, pid: str) -> None:
         async with room() as here:
             here.enter_lost()
-            assert here.clients.recover(pid, None, "/", "ani", Connection()) is None
+            assert here.clients.recover(Claim(pid, None), "/", "ani", Connection()) is None
 
     @pytest.mark.parametrize(("namespace", "user_id"), [("/ws", "ani"), ("/", "budi"), ("/", None), ("/", "")])
     async def test_who_shows_the_pid_of_another_is_not_let_in_and_takes_nothing_away(
@@ -135,7 +135,7 @@ class TestRecovery:
             client = here.enter_lost()
             connections = [Connection() for _ in range(5)]
             for connection in connections:
-                assert here.clients.recover(client.pid or "", None, "/", "ani", connection) is not None
+                assert here.clients.recover(Claim(client.pid or "", None), "/", "ani", connection) is not None
             client.emit("a")
             assert [len(connection.outbox) for connection in connections] == [0, 0, 0, 0, 1]
             assert [connection.let_go_of for connection in connections] == [[client]] * 4 + [[]]

@@ -13,8 +13,8 @@ import h11
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
+from ellara.actors.application import Ack, Application
 from ellara.actors.client import Client
-from ellara.actors.session import Ack
 from ellara.settings import Server, Socket
 from ellara.web.serve import WebSockets, serve_http
 from ellara.web.socketio import SocketIO
@@ -196,10 +196,12 @@ async def serving(
             settings,
             origins,
             server.write_timeout_s,
-            authenticate=lambda auth: None,
-            on_event=lambda *args: peer.on_event(*args),
-            on_excess=lambda client, ack: client.emit("too fast"),
-            on_leave=lambda client: peer.on_leave(client),
+            Application(
+                authenticate=lambda auth: None,
+                on_event=lambda *args: peer.on_event(*args),
+                on_excess=lambda client, ack: client.emit("too fast"),
+                on_leave=lambda client: peer.on_leave(client),
+            ),
         )
         await nursery.start(socketio.run)
         websockets = WebSockets(b"/socket.io/", socketio.websocket)

@@ -17,8 +17,8 @@ from functools import partial
 
 import trio
 
+from ellara.actors.application import Ack, Application
 from ellara.actors.client import Client
-from ellara.actors.session import Ack
 from ellara.errors import TokenRejected
 from ellara.settings import Server, Socket
 from ellara.web.serve import WebSockets, serve_http
@@ -98,10 +98,7 @@ async def main(port: int, settings: Socket) -> None:
             settings,
             ("*",),
             server.write_timeout_s,
-            authenticate=authenticate,
-            on_event=partial(on_event, nursery),
-            on_excess=lambda client, ack: client.emit("too fast"),
-            on_leave=on_leave,
+            Application(authenticate, partial(on_event, nursery), lambda client, ack: client.emit("too fast"), on_leave),
         )
         await nursery.start(socketio.run)
         websockets = WebSockets(b"/socket.io/", socketio.websocket)
