@@ -267,5 +267,6 @@ async def test_started_again_it_lets_in_again(room: Room, nursery: trio.Nursery)
     room.life.cancel()
     await room.over.wait()
     await nursery.start(room.runs.run)
+    await trio.testing.wait_all_tasks_blocked()  # until its tasks have begun, who asks is refused
     await following(room, chat_id)
     room.mailbox.close()
