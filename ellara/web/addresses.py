@@ -14,7 +14,7 @@ import attrs
 Address = IPv4Address | IPv6Address
 
 UNKNOWN = ""
-"""Of a peer without an address: one on a Unix-domain socket."""
+"""Counts for nobody: a trusted proxy's own connection."""
 
 
 @attrs.frozen

@@ -1,7 +1,7 @@
 """Who is let in: connections and sessions in all, of one address, and new sessions a second. Pure: the time is handed in.
 
-`Places` is asked by `serve` for each connection, `Admission` by the Socket.IO shell for each new session. An address that is not
-known ("") is under the limits of all alone.
+`Places` is asked by `serve` for each connection, `Admission` by the Socket.IO shell for each new session. UNKNOWN as address is
+under the limits of all alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ class Refusal:
     reason: str
     message: str
     retry_after_s: int
+
+    @property
+    def retry_after(self) -> tuple[bytes, bytes]:
+        """The header."""
+        return b"retry-after", b"%d" % self.retry_after_s
 
 
 class Places:
@@ -76,7 +81,7 @@ class Admission:
         self._buckets = Buckets(settings.handshakes_per_address_per_s)
 
     def admit(self, address: str, now: float) -> Refusal | None:
-        """None: let in; `release` it when it is over. `address`: the client's, "" if unknown. `now`: seconds of any clock."""
+        """None: let in; `release` it when it is over. `address`: the client's, or UNKNOWN. `now`: seconds of any clock."""
         refusal = self._too_often(address, now) or self._places.take(address)
         if refusal is not None:
             SESSIONS_REFUSED.labels(reason=refusal.reason).inc()

@@ -54,11 +54,11 @@ class Parts:
 
 
 def build(settings: Server, parts: Parts, socketio: ASGIFramework) -> ASGIFramework:
-    """The whole front. Every path that begins with `/socket.io/`, of HTTP and WebSocket alike, is `socketio`'s."""
+    """The whole front. Every path that begins with `/socket.io/` is `socketio`'s; WebSockets do not come here."""
     http: Any = routes_app(settings, parts)
 
     async def front(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        app = socketio if scope["type"] != "lifespan" and scope["path"].startswith(SOCKET_PATH) else http
+        app = socketio if scope["type"] == "http" and scope["path"].startswith(SOCKET_PATH) else http
         await app(scope, receive, send)
 
     return front

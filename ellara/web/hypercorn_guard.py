@@ -44,7 +44,7 @@ def check_version() -> None:
 
 
 class GuardedConnection(TCPServer):
-    """One connection, from accept to close; `peer`: its address and port, None if it has none."""
+    """One connection, from accept to close; `peer`: its address and port."""
 
     stream: trio.SocketStream  # type: ignore[assignment]  # declared for TLS upstream
     protocol: GuardedHttp1  # type: ignore[assignment]  # upstream wraps HTTP/1 and 2 in one class
@@ -56,14 +56,14 @@ class GuardedConnection(TCPServer):
         context: WorkerContext,
         terms: Terms,
         stream: trio.SocketStream,
-        peer: tuple[str, int] | None,
+        peer: tuple[str, int],
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # as above
         self._write_timeout_s = terms.settings.write_timeout_s
         server = parse_socket_addr(stream.socket.family, stream.socket.getsockname())
         self._task_group = GuardedTasks()
         self.protocol = GuardedHttp1(app, config, context, self._task_group, terms, peer, server, self.protocol_send)
-        self._reader = trio.CancelScope()
+        self._life = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._linger_until = inf
 
@@ -74,7 +74,7 @@ class GuardedConnection(TCPServer):
         """
         try:
             async with self._task_group:
-                with self._reader:
+                with self._life:
                     await self._read_data()
             if self.protocol.upgrade is None:
                 await self._close()
@@ -84,7 +84,11 @@ class GuardedConnection(TCPServer):
 
     def stop(self) -> None:
         """No more requests are taken: an idle connection ends now; upstream closes another one behind its answer."""
-        self._reading.deadline = min(self.protocol.read_until, self._linger_until)
+        self._reading.deadline = self._read_until
+
+    @property
+    def _read_until(self) -> float:
+        return min(self.protocol.read_until, self._linger_until)
 
     async def _read_data(self) -> None:
         """Upstream has no limit for a body, the same for a slow head as for an idle connection, and a task to keep it.
@@ -92,7 +96,7 @@ class GuardedConnection(TCPServer):
         Here the reader itself has the deadline of whatever it reads.
         """
         while True:
-            with trio.CancelScope(deadline=min(self.protocol.read_until, self._linger_until)) as self._reading:
+            with trio.CancelScope(deadline=self._read_until) as self._reading:
                 try:
                     data = await self.stream.receive_some(MAX_RECV)
                 except (trio.ClosedResourceError, trio.BrokenResourceError):
@@ -118,12 +122,12 @@ class GuardedConnection(TCPServer):
                 await self._close()
                 await self._end()
             case Updated():
-                self._reading.deadline = min(self.protocol.read_until, self._linger_until)
+                self._reading.deadline = self._read_until
 
     async def _end(self) -> None:
         """Upstream lets the reader wait for ever when the connection ends with another request already in its hands."""
         await self.protocol.handle(Closed())
-        self._reader.cancel()
+        self._life.cancel()
 
     async def _linger(self) -> None:
         """Upstream closes while a refused body still comes in; the reset that follows can eat the answer. Reads it off first."""

@@ -24,13 +24,13 @@ from hypercorn.typing import AppWrapper, ConnectionState
 
 from ellara.metrics import HTTP_REQUESTS
 from ellara.settings import Server
-from ellara.web.addresses import UNKNOWN, Proxies
+from ellara.web.addresses import Proxies
 from ellara.web.cors import Headers, allow_origin
 from ellara.web.hypercorn_streams import GuardedRequest, GuardedTasks
 from ellara.web.upgrade import Upgrade
 
 HEAD_MAX_BYTES = 16_384
-"""As hypercorn's own limit, and the default of Apache, nginx and IIS, about."""
+"""As hypercorn's own limit."""
 
 
 @attrs.frozen
@@ -53,7 +53,7 @@ class GuardedHttp1(H11Protocol):
         context: WorkerContext,
         tasks: GuardedTasks,
         terms: Terms,
-        peer: tuple[str, int] | None,
+        peer: tuple[str, int],
         server: tuple[str, int] | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
@@ -135,7 +135,7 @@ class GuardedHttp1(H11Protocol):
         client = self._client(request)
         if for_websocket:
             early, _ended = self.connection.trailing_data
-            self.upgrade = Upgrade(request.target, list(request.headers), early, client[0] if client else UNKNOWN)
+            self.upgrade = Upgrade(request.target, list(request.headers), early, client[0])
             return
         self.stream = GuardedRequest(
             self.app, self.config, self.context, self.task_group, self.ssl, client, self.server, self.stream_send, STREAM_ID
@@ -152,10 +152,8 @@ class GuardedHttp1(H11Protocol):
         )
         self.keep_alive_requests += 1
 
-    def _client(self, request: h11.Request) -> tuple[str, int] | None:
+    def _client(self, request: h11.Request) -> tuple[str, int]:
         """Whom the application is to see; the port of one behind a proxy is not known."""
-        if self._peer is None:
-            return None
         address = self._terms.proxies.client(self._peer[0], request.headers)
         return self._peer if address == self._peer[0] else (address, 0)
 
@@ -169,17 +167,17 @@ class GuardedHttp1(H11Protocol):
     async def _send_error_response(self, status_code: int, *, head: bool = False) -> None:
         HTTP_REQUESTS.labels(method="other", status=int(status_code)).inc()
         headers, body = refusal(HTTPStatus(status_code).phrase, self._terms.settings.cors_origins, self._origin)
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers + self.config.response_headers("h11")))
+        framing = [(b"content-length", b"%d" % len(body)), (b"connection", b"close"), *self.config.response_headers("h11")]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers + framing))
         if not head:
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
 
 def refusal(message: str, cors_origins: tuple[str, ...], origin: str) -> tuple[Headers, bytes]:
-    """Headers and body of an answer behind which the connection is closed."""
+    """Headers and body of what is said below the application."""
     body = msgspec.json.encode({"message": message})
-    length = (b"content-length", b"%d" % len(body))
-    return [(b"content-type", b"application/json"), length, (b"connection", b"close"), *allow_origin(cors_origins, origin)], body
+    return [(b"content-type", b"application/json"), *allow_origin(cors_origins, origin)], body
 
 
 def _fault(request: h11.Request) -> HTTPStatus | None:

@@ -18,7 +18,7 @@ INBOX_EVENTS = 10
 
 
 class GuardedTasks(TaskGroup):
-    """The tasks of one connection: its applications and its idle timer."""
+    """The tasks of one connection: its applications."""
 
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: Callable[[ASGISendEvent | None], Awaitable[None]]

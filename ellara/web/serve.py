@@ -28,13 +28,13 @@ from ellara.web.addresses import UNKNOWN, Proxies, normal
 from ellara.web.admission import Places, Refusal
 from ellara.web.hypercorn_guard import GuardedConnection, Log, check_version
 from ellara.web.hypercorn_http1 import Terms, refusal
+from ellara.web.last_words import refuse
 from ellara.web.upgrade import Upgrade
 
 log = get_logger(__name__)
 
 BACKLOG = 2_048  # a whole town reconnecting after a restart; the kernel caps it at somaxconn
 REQUESTS_PER_CONNECTION = 1_000_000  # upstream's 1000 loses requests pipelined behind the last
-REFUSED_S = 1.0  # for a refused connection to read why
 REFUSED_MAX = 100  # of them at once; descriptors are kept for so many, and the next one is closed without a word
 
 
@@ -80,14 +80,14 @@ async def serve_http(
             nursery.cancel_scope.cancel()
 
 
-Converse = Callable[[trio.SocketStream, tuple[str, int]], GuardedConnection]
+Connect = Callable[[trio.SocketStream, tuple[str, int]], GuardedConnection]
 
 
 class _Connections:
     """The open ones: counted, so that there are no more than may be, and to be waited for and cut at the end."""
 
-    def __init__(self, converse: Converse, terms: Terms, websockets: WebSockets | None) -> None:
-        self._converse = converse
+    def __init__(self, connect: Connect, terms: Terms, websockets: WebSockets | None) -> None:
+        self._connect = connect
         self._terms = terms
         self._websockets = websockets
         self._places = Places(terms.settings.connections_max, terms.settings.connections_per_address_max, "connections")
@@ -123,7 +123,7 @@ class _Connections:
             self._left.ring()
 
     async def _serve(self, stream: trio.SocketStream, peer: tuple[str, int]) -> None:
-        self._open[stream] = connection = self._converse(stream, peer)
+        self._open[stream] = connection = self._connect(stream, peer)
         upgrade = await connection.run()
         self._open[stream] = None
         del connection
@@ -133,17 +133,14 @@ class _Connections:
             await websocket
 
     async def _refuse(self, stream: trio.SocketStream, refused: Refusal) -> None:
-        """Without any of hypercorn. What the client sends is taken off, as a reset could eat the answer."""
+        """Its request is not looked at, so that a page of a named origin is not told why."""
         CONNECTIONS_REFUSED.labels(reason=refused.reason).inc()
         if self._refused >= REFUSED_MAX:
             return
         self._refused += 1
+        headers, body = refusal(refused.message, self._terms.settings.cors_origins, "")
         try:
-            with trio.move_on_after(REFUSED_S):
-                await stream.send_all(_answer(refused, self._terms.settings.cors_origins))
-                await stream.send_eof()
-                while await stream.receive_some():
-                    pass
+            await refuse(stream, refused.status, body, [*headers, refused.retry_after])
         finally:
             self._refused -= 1
 
@@ -160,13 +157,6 @@ class _Connections:
         """A write is shielded: only closing its socket ends it at once."""
         for stream in self._open:
             stream.socket.close()
-
-
-def _answer(refused: Refusal, cors_origins: tuple[str, ...]) -> bytes:
-    """Its request is not read, so that a page of a named origin is not told."""
-    headers, body = refusal(refused.message, cors_origins, "")
-    lines = [b"%s: %s\r\n" % header for header in (*headers, (b"retry-after", b"%d" % refused.retry_after_s))]
-    return b"HTTP/1.1 %d \r\n%s\r\n%s" % (refused.status, b"".join(lines), body)
 
 
 async def _listen(settings: Server) -> list[trio.SocketListener]:

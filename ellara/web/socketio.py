@@ -26,11 +26,13 @@ from ellara.protocol import engineio
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
 from ellara.supervision import UNHEARD
-from ellara.web.admission import Admission, Refusal
+from ellara.web.admission import FULL_RETRY_S, Admission, Refusal
 from ellara.web.cors import Headers
 from ellara.web.engineio_request import MESSAGES, Request
+from ellara.web.last_words import refuse
 from ellara.web.upgrade import Upgrade
-from ellara.web.websocket import Flusher, Line, Shared, accept, refuse
+from ellara.web.websocket import Line, Shared
+from ellara.web.websocket_handshake import accept
 
 GZIP_MIN_BYTES = 1024
 """The reference's threshold, for answers to polls."""
@@ -38,9 +40,9 @@ GZIP_MIN_BYTES = 1024
 FORBIDDEN = 4
 """The reference's code for who is not let in; the message says why."""
 
-STOPPING = Refusal(503, "stopping", "The server is restarting; please try again in a moment", 5)
+STOPPING = Refusal(503, "stopping", "The server is restarting; please try again in a moment", FULL_RETRY_S)
 
-JSON = (b"content-type", b"application/json")
+JSON, HTML = (b"content-type", b"application/json"), (b"content-type", b"text/html")
 
 SESSIONS_PER_TURN = 100
 """Told of the shutdown between two turns of the loop."""
@@ -62,7 +64,7 @@ class SocketIO:
         timers = Timers()
         self.clients = Clients(settings, timers, application.on_leave)
         self._hub = Hub(settings, application, self.clients, timers, self._ended)
-        self._shared = Shared(Flusher(write_timeout_s), timers, settings.payload_max_bytes)
+        self._shared = Shared(timers, settings.payload_max_bytes, write_timeout_s)
         self._admission = Admission(settings)
         self._sessions: dict[str, Session] = {}
         self._busy = 0
@@ -99,13 +101,13 @@ class SocketIO:
         request = Request.of("GET", query, upgrade.headers, self._cors_origins)
         code = request.fault(self._sessions, upgrade=True)
         if code is not None:
-            return refuse(stream, 400, MESSAGES[code].encode(), request.cors())
+            return refuse(stream, 400, MESSAGES[code].encode(), [HTML, *request.cors()])
         try:
             greeting, ws = accept(upgrade.headers, request.cors(), compress=self._settings.compression)
         except ProtocolError as error:
-            return refuse(stream, 400, error.message.encode(), request.cors())
+            return refuse(stream, 400, error.message.encode(), [HTML, *request.cors()])
         if not request.sid and (refusal := self._admit(upgrade.client)):
-            return refuse(stream, refusal.status, refusal.message.encode(), [_retry_after(refusal), *request.cors()])
+            return refuse(stream, refusal.status, refusal.message.encode(), [HTML, refusal.retry_after, *request.cors()])
         if request.sid:
             session, outbox = self._sessions[request.sid], Outbox(self._settings.outbox_max_bytes)
             session.socket_came(outbox)
@@ -163,11 +165,12 @@ class SocketIO:
             await _answer(send, 500, request.cors())
         elif not request.sid and (refusal := self._admit(_address(scope))):
             body = msgspec.json.encode({"code": FORBIDDEN, "message": refusal.message})
-            await _answer(send, refusal.status, [JSON, _retry_after(refusal), *request.cors()], body)
+            await _answer(send, refusal.status, [JSON, refusal.retry_after, *request.cors()], body)
         else:
             session = self._sessions[request.sid] if request.sid else self._open(_address(scope), websocket=False)
             try:
-                await (self._poll if request.method == "GET" else self._post)(session, request, receive, send)
+                answer = self._poll if request.method == "GET" else self._post
+                await answer(session, request, receive, send)
             except ProtocolError:
                 await _answer(send, 400, request.cors())
             except Conflict:
@@ -206,7 +209,7 @@ class SocketIO:
             session.happened(Signal.POST_CUT)
             return
         await session.posted(body.decode("utf-8", "replace"))
-        await _answer(send, 200, [(b"content-type", b"text/html"), (b"cache-control", b"no-store"), *request.cors()], b"ok")
+        await _answer(send, 200, [HTML, (b"cache-control", b"no-store"), *request.cors()], b"ok")
 
 
 async def _is_filled_before_gone(outbox: Outbox, receive: ASGIReceiveCallable) -> bool:
@@ -249,9 +252,6 @@ async def _answer_fault(send: ASGISendCallable, request: Request, code: int) -> 
     await _answer(send, 400, [JSON, *request.cors()], body)
 
 
-def _retry_after(refusal: Refusal) -> tuple[bytes, bytes]:
-    return b"retry-after", b"%d" % refusal.retry_after_s
-
-
 def _address(scope: HTTPScope) -> str:
-    return scope["client"][0] if scope["client"] else ""
+    assert scope["client"] is not None, "the server listens on TCP alone"
+    return scope["client"][0]

@@ -19,4 +19,4 @@ class Upgrade:
     early: bytes
     """What came behind the head: the client need not wait for the 101."""
     client: str
-    """The client's address, "" if unknown; believed of a trusted proxy."""
+    """The client's address; believed of a trusted proxy."""

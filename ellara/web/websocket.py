@@ -9,31 +9,24 @@ wait together leave together. Absent: what the frames mean, HTTP.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from http import HTTPStatus
 from math import inf
 
 import attrs
 import trio
-from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, TextMessage
-from wsproto.extensions import PerMessageDeflate
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
-from wsproto.handshake import H11Handshake
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from ellara.actors.outbox import Outbox, bytes_of
 from ellara.actors.session import Session
 from ellara.actors.timers import Timer, Timers
-from ellara.errors import ProtocolError
 from ellara.mailbox import Bell
 from ellara.metrics import MESSAGES_REFUSED, SESSIONS_DROPPED
 from ellara.protocol import engineio
 from ellara.supervision import contained
-from ellara.web.cors import Headers
 
 READ_BYTES = 16_384
 """At once: bounds what one peer can make of a turn, compressed frames included (a thousandfold at most)."""
@@ -50,43 +43,11 @@ PIECE_BYTES = 65_536
 LINES_PER_TURN = 100
 """Written between two turns of the loop."""
 
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
-
-
-def accept(headers: Headers, answer: Headers, *, compress: bool) -> tuple[bytes, Connection]:
-    """The bytes that accept a WebSocket, with `answer` among their headers. Raises `ProtocolError`: the handshake is no good.
-
-    Of the request's headers wsproto sees those alone that it needs: it fails on odd bytes in others.
-    """
-    needed = {b"sec-websocket-key", b"sec-websocket-version"} | ({b"sec-websocket-extensions"} if compress else set())
-    seen = [(b"host", b"x"), (b"connection", b"upgrade"), (b"upgrade", b"websocket")]
-    if not all(_KEY.fullmatch(value) for name, value in headers if name == b"sec-websocket-key"):
-        raise ProtocolError("Sec-WebSocket-Key is not 16 bytes in base64")
-    handshake = H11Handshake(ConnectionType.SERVER)
-    try:
-        handshake.initiate_upgrade_connection([*seen, *((name, value) for name, value in headers if name in needed)], b"/")
-        accepted = AcceptConnection(extensions=[PerMessageDeflate()] if compress else [], extra_headers=answer)
-        data = handshake.send(accepted)
-    except (RemoteProtocolError, LocalProtocolError, ValueError) as error:  # the last: bytes that are no text, odd window bits
-        raise ProtocolError(str(error)) from None
-    assert handshake.connection is not None
-    return data, handshake.connection
-
-
-async def refuse(stream: trio.SocketStream, status: int, body: bytes, headers: Headers) -> None:
-    """Instead of a 101."""
-    head = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"), *headers]
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(b"%s: %s" % each for each in head), b"", body]
-    with trio.move_on_after(CLOSE_WAIT_S):  # a peer that left its last answers unread has no room for this one
-        await stream.send_all(b"\r\n".join(lines))
-        await stream.send_eof()
-
 
 class Flusher:
-    """Writes what waits in the outboxes of all lines. A peer that takes nothing for `write_timeout_s` is dropped."""
+    """Writes what waits in the outboxes of all lines."""
 
-    def __init__(self, write_timeout_s: float) -> None:
-        self.write_timeout_s = write_timeout_s
+    def __init__(self) -> None:
         self._filled: list[Line] = []
         self._bell = Bell()
         self._nursery: trio.Nursery | None = None
@@ -115,11 +76,12 @@ class Flusher:
 
 @attrs.frozen
 class Shared:
-    """What all lines share."""
+    """What all lines share. A peer that takes nothing for `write_timeout_s` is dropped."""
 
-    flusher: Flusher
     timers: Timers
     message_max_bytes: int
+    write_timeout_s: float
+    flusher: Flusher = attrs.field(factory=Flusher)
 
 
 class Line:
@@ -180,7 +142,7 @@ class Line:
             return
         data = self._waiting()
         try:
-            taken = os.write(self._stream.socket.fileno(), data) if data else 0
+            taken = os.write(self._stream.socket.fileno(), data) if data else 0  # trio's own send may wait, here nothing may
         except BlockingIOError:
             taken = 0
         except OSError:
@@ -217,7 +179,7 @@ class Line:
     async def _write_all(self, data: bytes) -> None:
         try:
             while data and not self._is_cut:
-                with trio.move_on_after(self._shared.flusher.write_timeout_s) as timeout:
+                with trio.move_on_after(self._shared.write_timeout_s) as timeout:
                     await self._stream.send_all(data[:PIECE_BYTES])
                 if timeout.cancelled_caught:
                     SESSIONS_DROPPED.labels(reason="slow reader").inc()
@@ -254,12 +216,12 @@ class Line:
 
     def _hear_message(self, event: TextMessage | BytesMessage) -> None:
         data = event.data if isinstance(event.data, str) else bytes(event.data)
-        self._parts_bytes += bytes_of(data) if isinstance(data, str) else len(data)
+        self._parts_bytes += bytes_of(data)
         if self._parts_bytes > self._shared.message_max_bytes:
             MESSAGES_REFUSED.labels(transport="websocket").inc()
             self._end(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
             return
-        if data or not self._parts:
+        if data or not self._parts:  # an empty message is one, an empty fragment is nothing
             self._parts.append(data)
         if event.message_finished:
             parts, self._parts, self._parts_bytes = self._parts, [], 0
@@ -275,14 +237,14 @@ class Line:
                 self.cut()
 
     def _close(self) -> None:
-        """All that was queued is out."""
+        """Says close, now that all that was queued is out."""
         if self._ws.state is ConnectionState.OPEN:
             self._control = self._ws.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))  # an empty frame, as the reference
             self._cut_later()
             self.flush()
 
     def _end(self, last: CloseConnection) -> None:
-        """What else the peer says is read off, so that no reset overtakes our close frame."""
+        """Says `last`, then only reads off what comes: no reset may overtake it."""
         self._control += self._ws.send(last)
         self._is_deaf = True
         self._cut_later()

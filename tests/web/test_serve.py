@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from ellara.errors import CannotStart
-from ellara.web import hypercorn_guard, serve
+from ellara.web import hypercorn_guard, last_words, serve
 from ellara.web.serve import serve_http
 from tests.counted import counted
 from tests.web.hostile import request, upgrade
@@ -104,7 +104,7 @@ async def test_a_refused_connection_is_told_and_let_go() -> None:
         await stream.aclose()
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert await answers(site)
-    assert answer.startswith(b"HTTP/1.1 503 \r\n")
+    assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in answer
     assert b"access-control-allow-origin: *" in answer
     assert answer.endswith(b'{"message":"The server has as many connections as it can serve; please try again later"}')
@@ -120,13 +120,13 @@ async def test_a_refused_connection_may_speak_while_it_is_told() -> None:
 
 
 async def test_a_refused_connection_sees_the_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "REFUSED_S", 60.0)
+    monkeypatch.setattr(last_words, "HEARD_WITHIN_S", 60.0)
     async with serving(FULL) as site, await site.connect():
         assert (await site.say(request())).startswith(b"HTTP/1.1 503")
 
 
 async def test_a_refused_connection_cannot_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "REFUSED_S", 0.05)
+    monkeypatch.setattr(last_words, "HEARD_WITHIN_S", 0.05)
     async with serving(FULL) as site, await site.connect(), await site.connect() as second:
         await read_until(second, b"}")
         with trio.fail_after(SOON_S), suppress(trio.BrokenResourceError):
@@ -146,7 +146,7 @@ async def test_one_address_has_so_many_connections_and_others_have_theirs() -> N
     async with serving(attrs.evolve(SETTINGS, connections_per_address_max=2)) as site:
         async with await site.connect(), await site.connect():
             before = counted("connections_refused_total", reason="address")
-            assert (await site.say(b"")).startswith(b"HTTP/1.1 429 \r\n")
+            assert (await site.say(b"")).startswith(b"HTTP/1.1 429 ")
             assert counted("connections_refused_total", reason="address") == before + 1
             async with await site.connect("127.0.0.2") as other:
                 await other.send_all(request())

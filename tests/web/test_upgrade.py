@@ -11,7 +11,7 @@ import h11
 import pytest
 import trio
 
-from ellara.web import websocket
+from ellara.web import last_words
 from ellara.web.hypercorn_guard import GuardedConnection
 from ellara.web.hypercorn_http1 import GuardedHttp1
 from ellara.web.serve import WebSockets, serve_http
@@ -114,12 +114,12 @@ async def test_a_websocket_ends_with_its_handler(site: Site) -> None:
 
 
 async def test_a_refused_one_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "CLOSE_WAIT_S", 0.05)
+    monkeypatch.setattr(last_words, "HEARD_WITHIN_S", 0.05)
     near, far = (trio.SocketStream(each) for each in trio.socket.socketpair())
     with suppress(BlockingIOError):
         while True:
             os.write(near.socket.fileno(), bytes(65_536))
     with trio.fail_after(SOON_S):
-        await websocket.refuse(near, 400, b"Bad request", [])
+        await last_words.refuse(near, 400, b"Bad request", [])
     await near.aclose()
     await far.aclose()
