@@ -1,4 +1,4 @@
-"""What clients hear of one answer, in the order the frontends rely on, or that there is none. No waiting: runs.py drives it.
+"""What clients hear of one answer, in the order the frontends rely on; and `refuse`, for a question that gets none. No waiting.
 
 For a new chat: title, id, chunks, end; for an old one: chunks, end. Exactly one end. Who comes to it late gets what it missed as
 one chunk; what a client has not taken yet is joined in its outbox.
@@ -18,7 +18,7 @@ Hearing = Callable[[], Iterable[Client]]
 
 
 class Answer:
-    """Chunks are held back until `announce`, which an old chat needs no words for."""
+    """Chunks are held back until `announce`; for an old chat that call says nothing itself."""
 
     def __init__(self, hearing: Hearing) -> None:
         self._hearing = hearing

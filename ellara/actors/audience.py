@@ -19,7 +19,7 @@ Key: TypeAlias = tuple[str, str]
 
 @attrs.define(eq=False)
 class Seat:
-    """A client in front of one chat, until it turns to another: what it asked from here is heard here, and nowhere later."""
+    """A client in front of one chat. Answers to what it asked here are heard only while it stays."""
 
     client: Client
     key: Key | None
@@ -38,7 +38,7 @@ class Audience:
     def show(self, client: Client, key: Key | None) -> Seat:
         """It turns to this chat; the seat it has there already is kept."""
         seat = self._seats.get(client)
-        if seat is not None and seat.key == key is not None:
+        if seat is not None and key is not None and seat.key == key:
             return seat
         self.leave(client)
         seat = Seat(client, key)
@@ -60,10 +60,10 @@ class Audience:
 
     def hearing(self, seat: Seat) -> list[Client]:
         """Who hears an answer that was asked for from `seat`: its client, if it is still there, and the chat's followers."""
-        followers = list(self._followers.get(seat.key, ())) if seat.key is not None else []
+        heard_by = list(self._followers.get(seat.key, ())) if seat.key is not None else []
         if not seat.follows and self._seats.get(seat.client) is seat:
-            followers.append(seat.client)
-        return followers
+            heard_by.append(seat.client)
+        return heard_by
 
     def leave(self, client: Client) -> None:
         """It shows no chat any more."""

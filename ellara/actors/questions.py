@@ -30,7 +30,7 @@ class MessagePayload(msgspec.Struct):
 
 
 class ResumePayload(msgspec.Struct):
-    """As above."""
+    """Fields as on the wire; others are ignored."""
 
     chatId: str | None = None
     userId: str | None = None
@@ -68,7 +68,7 @@ def parse_message(args: Sequence[object]) -> Question | Trouble:
 
 
 def parse_resume(args: Sequence[object]) -> Resume | Trouble:
-    """`args` as above."""
+    """`args` of an event `resume`."""
     payload = _payload(args, ResumePayload)
     if payload is None or not _are_ids(payload.userId, payload.chatId):
         return Trouble.MALFORMED

@@ -9,7 +9,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import attrs
 import trio
@@ -27,18 +27,22 @@ class Timed(Protocol):
         """Its time has come. Must not raise."""
 
 
+Entry: TypeAlias = tuple[float, int, list[Timed]]
+"""When, a number that makes it unlike all others, and who; nobody once it was taken back."""
+
+
 @attrs.define(eq=False)
 class Timer:
     """What a `Timed` holds to be found by."""
 
     due: float = inf
-    entry: tuple[float, int, list[Timed]] | None = None
+    entry: Entry | None = None
     """Its place in the heap, at `due` or before."""
 
 
 class Timers:
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, list[Timed]]] = []
+        self._heap: list[Entry] = []
         self._numbers = count()
         self._bell = Bell()
 

@@ -150,7 +150,7 @@ class Line:
             return
         if taken < len(data):
             self._is_writing = True
-            self._shared.flusher.spawn(partial(self._write, data[taken:]))
+            self._shared.flusher.spawn(partial(self._write, memoryview(data)[taken:]))
         elif self._is_deaf:
             self._say_it_is_all()
         elif self._outbox.closed:
@@ -172,11 +172,11 @@ class Line:
             return control
         return control + b"".join(self._ws.send(_message(packet)) for packet in packets)
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: memoryview) -> None:
         with contained("socket", self.cut):
             await self._write_all(data)
 
-    async def _write_all(self, data: bytes) -> None:
+    async def _write_all(self, data: memoryview) -> None:
         try:
             while data and not self._is_cut:
                 with trio.move_on_after(self._shared.write_timeout_s) as timeout:
@@ -184,7 +184,7 @@ class Line:
                 if timeout.cancelled_caught:
                     SESSIONS_DROPPED.labels(reason="slow reader").inc()
                     self.cut()
-                data = data[PIECE_BYTES:] or self._waiting()
+                data = data[PIECE_BYTES:] or memoryview(self._waiting())
             self._is_writing = False
             self.flush()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
