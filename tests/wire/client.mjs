@@ -22,6 +22,7 @@ const commands = {
     });
     socket.on("disconnect", (reason) => say(name, "disconnect", reason, socket.active));
     socket.on("connect_error", (error) => say(name, "connect_error", error.message, socket.active));
+    socket.on("sure?", (...args) => args.pop()("yes", ...args));
     socket.onAny((event, ...args) => say(name, event, ...args));
   },
   emit: (name, event, ...args) => sockets.get(name).emit(event, ...args),

@@ -86,6 +86,8 @@ def on_event(nursery: trio.Nursery, client: Client, event: str, args: list[objec
             count(seen[sid], numbers)
             seen[sid].emit("picture", b"\x00\xff")
             answer(client, event, [], ack)
+        case "ask me", _:
+            client.ask(lambda *answers: client.emit("answered", *answers), "sure?", *args)
         case _:
             answer(client, event, args, ack)
 

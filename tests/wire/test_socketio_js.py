@@ -28,6 +28,13 @@ def test_an_acknowledgement_is_answered(echo: EchoServer, js: JsClient, transpor
 
 
 @over_each_transport
+def test_the_client_acknowledges_what_it_is_asked(echo: EchoServer, js: JsClient, transports: list[str]) -> None:
+    js.open(echo.url, transports=transports)
+    js.emit("ask me", 7, b"\xff")
+    assert js.hears("answered") == ["yes", 7, b"\xff"]
+
+
+@over_each_transport
 def test_binary_goes_both_ways(echo: EchoServer, js: JsClient, transports: list[str]) -> None:
     js.open(echo.url, transports=transports)
     js.emit("picture", {"parts": [b"\x00\x01\xff", b""]}, b"tail")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import socketio
@@ -29,6 +31,25 @@ def test_events_bytes_and_acknowledgements(
     client.emit("message", {"question": "halo ☕", "picture": b"\x00\xff"})
     assert client.receive(timeout=WAIT_S) == ["message", {"question": "halo ☕", "picture": b"\x00\xff"}]
     assert client.call("message", ("one", b"\x01"), timeout=WAIT_S) == ("one", b"\x01")
+
+
+@over_each_transport
+def test_the_client_acknowledges_what_it_is_asked(echo: EchoServer, transports: list[str]) -> None:
+    answers = queue.Queue[tuple[object, ...]]()
+    with closing(socketio.Client()) as client:
+        client.on("sure?", lambda *args: ("yes", *args))
+        client.on("answered", lambda *args: answers.put(args))
+        client.connect(echo.url, transports=transports, wait_timeout=WAIT_S)
+        client.emit("ask me", (7, b"\xff"))
+        assert answers.get(timeout=WAIT_S) == ("yes", 7, b"\xff")
+
+
+@contextmanager
+def closing(client: socketio.Client) -> Iterator[socketio.Client]:
+    try:
+        yield client
+    finally:
+        client.disconnect()
 
 
 @over_each_transport
