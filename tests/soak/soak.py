@@ -80,15 +80,23 @@ class Report:
         """Answers that did not come whole to the page that asked, or more than once."""
         return sum(self.counts[name] for name in ("broken", "stray", "failed", "missing", "abandoned"))
 
+    @property
+    def growth(self) -> float:
+        """The daemon's memory in the last quarter of the time, as a multiple of that in the quarter before: about 1 if it is flat."""
+        quarters = self._resident_mb()
+        return quarters[-1] / quarters[-2] if len(quarters) > 1 else 1.0
+
+    def _resident_mb(self) -> list[float]:
+        return [round(statistics.median(each.rss_mb for each in part), 1) for part in _quarters(self.samples)]
+
     def lines(self) -> Iterator[str]:
         yield "  ".join(f"{name} {count}" for name, count in self.counts.items())
         yield f"lines cut {self.cut}  recoveries {self.recoveries}"
         if len(self.samples) > 1:
             first, last = self.samples[0], self.samples[-1]
             share = (last.cpu_s - first.cpu_s) / (last.at - first.at)
-            quarters = [round(statistics.median(each.rss_mb for each in part), 1) for part in _quarters(self.samples)]
             waits_ms = sorted(round(each.health_ms) for each in self.samples)
-            yield f"daemon: {share:.0%} of a core; resident MB, median of each quarter of the time: {quarters}"
+            yield f"daemon: {share:.0%} of a core; resident MB, median of each quarter of the time: {self._resident_mb()}"
             yield f"GET /health: median {waits_ms[len(waits_ms) // 2]} ms, longest {waits_ms[-1]} ms"
         yield from (json.dumps(fault, ensure_ascii=False)[:2_000] for fault in self.faults)
 
