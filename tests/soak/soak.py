@@ -82,7 +82,7 @@ class Report:
 
     @property
     def growth(self) -> float:
-        """The daemon's memory in the last quarter of the time, as a multiple of that in the quarter before: about 1 if it is flat."""
+        """The daemon's memory in the last quarter of the time, over that in the quarter before: about 1 if it is flat."""
         quarters = self._resident_mb()
         return quarters[-1] / quarters[-2] if len(quarters) > 1 else 1.0
 
