@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from contextlib import suppress
 from functools import partial
@@ -17,6 +16,7 @@ from ellara.web.hypercorn_http1 import GuardedHttp1
 from ellara.web.serve import WebSockets, serve_http
 from ellara.web.upgrade import Upgrade
 from tests.web.hostile import PATH, frame, request, upgrade
+from tests.web.left import nothing_collected
 from tests.web.site import SETTINGS, SOON_S, Application, Site, read_until
 
 
@@ -68,39 +68,28 @@ async def test_the_header_lines_of_a_websocket_count_together(site: Site) -> Non
 
 
 async def test_a_websocket_keeps_nothing_of_hypercorn(site: Site) -> None:
-    """Without the collector: what is free at once needs no full collection, which comes once in a long while."""
-    before = others([], GuardedConnection, GuardedHttp1, h11.Connection)
-    gc.disable()
-    try:
+    with nothing_collected() as left:
         async with await site.connect() as stream:
             await stream.send_all(request() + upgrade())
             await read_until(stream, b"101 \r\n\r\n")
-            assert others(before, GuardedConnection, GuardedHttp1, h11.Connection) == []
-    finally:
-        gc.enable()
+            assert left(GuardedConnection, GuardedHttp1, h11.Connection) == []
 
 
 async def test_its_request_is_kept_by_nobody_but_its_handler() -> None:
-    before = others([], Upgrade)
-    during: list[object] = []
+    during: list[object] = ["it did not run"]
 
     async def handle(_stream: trio.SocketStream, upgrade: Upgrade) -> None:
         del upgrade
-        during.extend(others(before, Upgrade))
+        during[:] = left(Upgrade)
 
-    async with trio.open_nursery() as nursery:
-        websockets = WebSockets(b"/", handle)
-        url = await nursery.start(partial(serve_http, Application(), SETTINGS, trio.Event(), websockets=websockets))
-        site = Site(int(url.rpartition(":")[2]), Application(), trio.Event(), trio.Event())
-        assert await site.say(upgrade("/")) == b""
-        nursery.cancel_scope.cancel()
+    with nothing_collected() as left:
+        async with trio.open_nursery() as nursery:
+            websockets = WebSockets(b"/", handle)
+            url = await nursery.start(partial(serve_http, Application(), SETTINGS, trio.Event(), websockets=websockets))
+            site = Site(int(url.rpartition(":")[2]), Application(), trio.Event(), trio.Event())
+            assert await site.say(upgrade("/")) == b""
+            nursery.cancel_scope.cancel()
     assert during == []
-
-
-def others(before: list[object], *kinds: type) -> list[object]:
-    """Those of the whole process that were not there before: other tests leave some behind."""
-    known = set(map(id, before))
-    return [each for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in known]
 
 
 async def test_a_websocket_ends_with_its_handler(site: Site) -> None:

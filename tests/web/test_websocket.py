@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from ellara.web.engineio_request import Request
 from ellara.web.upgrade import Upgrade
 from tests.counted import counted
 from tests.web.hostile import FRAMES, PATH, UPGRADES, frame, upgrade
+from tests.web.left import nothing_collected
 from tests.web.peer import SOON_S, Bare, Peer, serving
 
 CLOSE = 8
@@ -249,14 +249,9 @@ class TestHandshake:
             assert "access-control-allow-origin: *" in head
 
     async def test_nothing_of_the_request_is_kept(self, peer: Peer) -> None:
-        """Without the collector: what is free at once needs no full collection, which comes once in a long while."""
-        gc.collect()
-        gc.disable()
-        try:
+        with nothing_collected() as left:
             async with peer.bare():
-                assert [type(each) for each in gc.get_objects() if isinstance(each, Upgrade | Request)] == []
-        finally:
-            gc.enable()
+                assert left(Upgrade, Request) == []
 
 
 class Deflating:
