@@ -10,7 +10,7 @@ from ellara.errors import Conflict, ProtocolError
 from ellara.protocol.engineio import CLOSE, NOOP
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
-from tests.actors.shell import connected
+from tests.actors.shell import Shell, connected
 from tests.counted import counted
 
 
@@ -57,6 +57,18 @@ class TestEvents:
             shell.says(*['42["x"]'] * 20)
             assert shell.is_over()
             assert counted("sessions_dropped_total", reason="too many events") == before + 1
+
+    async def test_sessions_of_one_user_share_what_it_may_ask_and_others_have_theirs(self) -> None:
+        settings = Socket(recovery_s=0, events_per_user_per_s=1)
+        async with connected(settings=settings) as (one, ellara):
+            two, others = Shell(ellara, websocket=True), Shell(ellara, websocket=True)
+            refused = counted("events_refused_total", limit="user")
+            for shell, token in ((one, "ani"), (two, "ani"), (others, "budi")):
+                shell.says(f'40{{"token":"{token}"}}', *['42["x"]'] * 6)
+            assert len(ellara.heard) == 10 + 6
+            assert (await two.hears())[-2:] == ['42["too fast"]'] * 2
+            assert counted("events_refused_total", limit="user") == refused + 2
+            assert not any(shell.is_over() for shell in (one, two, others))
 
     @pytest.mark.parametrize("packet", ['42["__proto__"]', "431[]", "40/nope,"])
     async def test_what_is_no_event_counts_too(self, packet: str) -> None:

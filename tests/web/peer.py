@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -72,6 +73,10 @@ class Bare:
             self._data += part
         head, _, self._data = self._data.partition(b"\r\n\r\n")
         return head.decode("latin-1").lower()
+
+    async def rest(self) -> bytes:
+        """Whatever comes, to the end of the stream."""
+        return await self._take(sys.maxsize)
 
     async def _take(self, size: int) -> bytes:
         """Less at the end."""
@@ -186,12 +191,15 @@ def _crash(_text: str) -> object:
 
 @asynccontextmanager
 async def serving(
-    settings: Socket = SETTINGS, origins: tuple[str, ...] = ("*",), write_timeout_s: float = 1.0
+    settings: Socket = SETTINGS,
+    origins: tuple[str, ...] = ("*",),
+    write_timeout_s: float = 1.0,
+    trusted_proxies: tuple[str, ...] = (),
 ) -> AsyncIterator[Peer]:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         peer: Peer
-        server = Server(port=0, stop_s=0.5, write_timeout_s=write_timeout_s)
+        server = Server(port=0, stop_s=0.5, write_timeout_s=write_timeout_s, trusted_proxies=trusted_proxies)
         socketio = SocketIO(
             settings,
             origins,
