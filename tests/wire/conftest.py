@@ -62,7 +62,7 @@ def own_echo() -> Iterator[EchoServer]:
     """For a test that stops it; its clients are kept by a quick heartbeat."""
     server = EchoServer(ping_interval_s=0.1, recovery_s=0)
     yield server
-    server.stop()
+    server.kill()
 
 
 @pytest.fixture(scope="session")
