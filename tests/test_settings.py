@@ -14,6 +14,9 @@ from ellara.settings.reading import Loaded, load
 RECOVERY_FAULT = (
     "socket.recovery_max_bytes: expected less than socket.outbox_max_bytes divided by the number of socket.namespaces"
 )
+PROXIES_FAULT = (
+    'server.trusted_proxies: expected addresses or networks such as "127.0.0.1" and "10.0.0.0/8", not \'proxy.example\''
+)
 SHIPPED = Path(__file__).parent.parent / "ellara.toml"
 
 
@@ -69,6 +72,7 @@ def test_all_faults_are_reported_at_once_with_file_key_and_expectation(tmp_path:
         ("[server]\nport = 65536", "test.toml: server.port: expected 0 to 65535, not 65536"),
         ("[socket]\nrequire_token = 1", "test.toml: socket.require_token: expected true or false, not 1"),
         ('[server]\ncors_origins = "*"', "test.toml: server.cors_origins: expected a list, not '*'"),
+        ('[server]\ntrusted_proxies = ["10.0.0.0/8", "proxy.example"]', f"test.toml: {PROXIES_FAULT}"),
         ('[openai]\nbase_url = "ftp://x"', "test.toml: openai.base_url: expected a URL that begins with http:// or https://"),
         ("[socket]\noutbox_max_bytes = 512_000", f"test.toml: {RECOVERY_FAULT}"),
         ("server = 1", "test.toml: server: expected a table, not 1"),

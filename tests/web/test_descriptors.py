@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import attrs
 import pytest
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from ellara.errors import CannotStart
 from ellara.settings import Database, OpenAI, Secret, Server, Settings
 from ellara.web.descriptors import within
+from tests.running import without_seed_variables
 
 SANDBOX = Settings(server=Server(connections_max=1_000), database=Database(pool_size=10), openai=OpenAI(runs_max=100))
 REAL = attrs.evolve(SANDBOX, openai=attrs.evolve(SANDBOX.openai, api_key=Secret("x")))
@@ -46,5 +48,29 @@ def test_a_sandbox_starts_with_what_little_there_is() -> None:
 
 def test_the_soft_limit_becomes_the_hard_one() -> None:
     code = "from ellara.settings import Settings; from ellara.web.descriptors import raise_limit; print(raise_limit(Settings()))"
-    shell = f'ulimit -Sn 256; ulimit -Hn 900; exec {sys.executable} -c "{code}"'
-    assert subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout == "900\n"
+    assert limited("-c", code).stdout == "900\n"
+
+
+def test_the_daemon_raises_its_limit_and_does_not_start_in_production_with_what_is_still_too_low(tmp_path: Path) -> None:
+    toml = tmp_path / "ellara.toml"
+    toml.write_text("""
+        profile = "production"
+        server = {connections_max = 1000}
+        database = {url = "postgresql://u@127.0.0.1:9/d", pool_size = 10}
+        auth = {jwt_secret = "a secret of more than 32 characters, as it should be"}
+        openai = {api_key = "sk-1", runs_max = 100}
+        chain = {rpc_url = "http://127.0.0.1:9", owner_key = "1111111111111111111111111111111111111111111111111111111111111111"}
+    """)
+    ended = limited("-m", "ellara", "serve", "--config", str(toml))
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(
+        "ellara: server.connections_max = 1000 needs 1510 file descriptors, 510 of them for all else, "
+    )
+    assert "this process may have 900: raise the limit" in ended.stderr.splitlines()[-1]
+
+
+def limited(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python, with 256 files at first and at most 900."""
+    shell = 'ulimit -Sn 256; ulimit -Hn 900; exec "$@"'
+    command = ["sh", "-c", shell, "sh", sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=without_seed_variables(), timeout=60, check=False)

@@ -10,6 +10,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from ellara.web import hypercorn_guard
 from tests.counted import counted
 from tests.web.hostile import REQUESTS, UPGRADES, request, upgrade
 from tests.web.site import SETTINGS, SOON_S, Site, answers, read_until, serving
@@ -44,6 +45,19 @@ async def test_what_is_not_understood_is_answered_in_http_1(site: Site, name: st
         await stream.send_all(HOSTILE[name])
         with trio.fail_after(SOON_S):
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 " + status)
+
+
+async def test_however_many_requests_are_pipelined_each_is_answered(site: Site) -> None:
+    answer = await site.say(request() * 1_200 + request("/", b"connection: close"))
+    assert answer.count(b"HTTP/1.1 200") == 1_201
+
+
+async def test_a_request_writes_nothing_into_the_log(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Least of all of the environment, which holds the secrets."""
+    caplog.set_level(0)
+    async with serving() as site:
+        await site.say(request("/", b"connection: close"))
+    assert (capfd.readouterr(), caplog.messages) == (("", ""), [])
 
 
 @pytest.mark.parametrize("data", [upgrade("/socket.io/"), request("/flood")])
@@ -126,6 +140,20 @@ async def test_an_answer_that_does_not_wait_for_the_body_arrives_and_the_body_is
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in answer
         await site.app.ended.wait()
+
+
+@pytest.mark.parametrize("post", [b"POST /deaf HTTP/1.1\r\nhost: a\r\n", b"POST /deaf HTTP/1.1\r\nhost: a\r\nhost: b\r\n"])
+async def test_a_body_that_nobody_waits_for_is_taken_off_for_a_while_and_not_for_ever(
+    post: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypercorn_guard, "LINGER_S", 0.2)
+    async with serving(attrs.evolve(SETTINGS, body_timeout_s=60)) as site, await site.connect() as stream:
+        site.app.go.set()
+        start = trio.current_time()
+        await stream.send_all(post + b"content-length: 1000000000000\r\n\r\n")
+        with trio.fail_after(SOON_S):
+            await drip(stream, bytes(100_000))
+        assert trio.current_time() - start > 0.2
 
 
 async def test_a_peer_that_does_not_read_is_cut(site: Site) -> None:

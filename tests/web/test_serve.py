@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from contextlib import suppress
 from functools import partial
 
@@ -17,6 +18,9 @@ from ellara.web.serve import serve_http
 from tests.counted import counted
 from tests.web.hostile import request, upgrade
 from tests.web.site import SETTINGS, SOON_S, Application, Site, answers, read_until, serving
+
+TCP_ESTABLISHED = 1
+"""As the kernel numbers the states of a connection."""
 
 FULL = attrs.evolve(SETTINGS, connections_max=1, head_timeout_s=60)
 
@@ -76,6 +80,19 @@ async def test_cancelling_does_not_wait_for_a_peer_that_does_not_read() -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
             nursery.cancel_scope.cancel()
         await stream.aclose()
+
+
+async def test_hundreds_may_come_in_one_turn_of_the_loop(site: Site) -> None:
+    """As after a restart; the kernel lets them wait. Whom it has no room for, it would answer a second later, or never."""
+    clients = [socket.socket() for _ in range(500)]
+    for client in clients:
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            client.connect(("127.0.0.1", site.port))
+    connected = [client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED for client in clients]
+    for client in clients:
+        client.close()
+    assert all(connected)
 
 
 async def test_a_port_in_use_is_a_clear_refusal(site: Site) -> None:
