@@ -22,8 +22,22 @@ from tests.running import RunningDaemon, open_folder
 from tests.web.hostile import frame, request, upgrade
 
 
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """One after another they live on it: all but the first find their database made."""
+    with open_folder() as folder:
+        yield folder
+
+
 @pytest.fixture
-def daemon() -> Iterator[RunningDaemon]:
+def daemon(folder: Path) -> Iterator[RunningDaemon]:
+    with RunningDaemon(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def steady() -> Iterator[RunningDaemon]:
+    """For tests after which it still runs."""
     with open_folder() as folder, RunningDaemon(folder) as running:
         yield running
 
@@ -57,11 +71,11 @@ def test_a_signal_stops_it_in_order_and_postgresql_with_it(daemon: RunningDaemon
     assert "Traceback" not in daemon.text
 
 
-def test_peers_that_neither_read_nor_finish_hold_its_stop_up_for_their_share_alone() -> None:
+def test_peers_that_neither_read_nor_finish_hold_its_stop_up_for_their_share_alone(folder: Path) -> None:
     """Each part of the stop has its own: were it the first one's to use up, settler and ledger would just be cancelled."""
     pings, requests = frame(bytes(125), 9) * 60_000, request("/metrics") * 2_000
     half = b"POST /api/v1/auth/me HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\n{"
-    with open_folder() as folder, RunningDaemon(folder, "[server]\nstop_s = 8.0") as daemon, ExitStack() as peers:
+    with RunningDaemon(folder, "[server]\nstop_s = 8.0") as daemon, ExitStack() as peers:
         for said in (upgrade() + frame(b"40") + pings, requests, half):
             says_and_reads_nothing(peers.enter_context(socket.socket()), daemon, said)
         start = time.monotonic()
@@ -98,10 +112,10 @@ def test_after_sigkill_everything_accepted_is_there_and_the_token_still_holds(da
         assert again.json()["txHash"] == settled["txHash"]
 
 
-def test_postgresql_killed_under_it_comes_back_and_so_does_the_service(daemon: RunningDaemon) -> None:
-    with Page(daemon.url) as page:
+def test_postgresql_killed_under_it_comes_back_and_so_does_the_service(steady: RunningDaemon) -> None:
+    with Page(steady.url) as page:
         page.http.post("/tx", json={"amount": 1, "type": "USDT"})
-        os.kill(postmaster(daemon), signal.SIGKILL)
+        os.kill(postmaster(steady), signal.SIGKILL)
         statuses = set[int]()
         for _ in range(1_000):  # each answer takes as long as the database needs; none may hang or break off
             answer = page.http.get("/tx")
@@ -127,15 +141,15 @@ def test_a_part_that_keeps_crashing_ends_the_process_with_a_clear_last_line(daem
     assert daemon.output[-1].startswith("ellara: postgres crashed 6 times within 30 s")
 
 
-def test_a_second_daemon_on_the_same_state_folder_is_refused(daemon: RunningDaemon) -> None:
+def test_a_second_daemon_on_the_same_state_folder_is_refused(steady: RunningDaemon) -> None:
     with pytest.raises(RuntimeError) as refused:
-        RunningDaemon(daemon.folder)
-    assert f"Another Ellara (process {daemon.process.pid}) runs on the state folder" in str(refused.value)
+        RunningDaemon(steady.folder)
+    assert f"Another Ellara (process {steady.process.pid}) runs on the state folder" in str(refused.value)
     assert "Traceback" not in str(refused.value)
 
 
-def test_a_port_in_use_is_refused_with_a_clear_line() -> None:
-    with open_folder() as folder, socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(RuntimeError) as refused:
+def test_a_port_in_use_is_refused_with_a_clear_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(RuntimeError) as refused:
         RunningDaemon(folder, PORT=str(taken.getsockname()[1]))
     assert str(refused.value).splitlines()[-1].endswith("choose another server.port")
 
@@ -146,7 +160,7 @@ class TestWithoutChain:
     @pytest.fixture(scope="class")
     @staticmethod
     def daemon() -> Iterator[RunningDaemon]:
-        toml = '[chain]\nsettle_timeout_s = 1.0\n[sandbox]\nstate_dir = "state"\n'
+        toml = '[server]\nstop_s = 2.0\n[chain]\nsettle_timeout_s = 0.3\n[sandbox]\nstate_dir = "state"\nword_delay_ms = 1\n'
         key = "0x" + "11" * 32
         with (
             open_folder() as folder,
@@ -180,7 +194,7 @@ class TestWithoutChain:
         assert daemon.process.poll() is None
 
 
-def test_the_state_folder_holds_no_world_readable_secret(daemon: RunningDaemon) -> None:
-    secret: Path = daemon.folder / "state" / "jwt_secret"
+def test_the_state_folder_holds_no_world_readable_secret(steady: RunningDaemon) -> None:
+    secret: Path = steady.folder / "state" / "jwt_secret"
     assert secret.stat().st_mode & 0o077 == 0
-    assert secret.read_text() not in daemon.text
+    assert secret.read_text() not in steady.text
