@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from tests.web.hostile import FRAMES, PATH, REQUESTS, UPGRADES, frame, request, upgrade
+from tests.web.hostile import FRAMES, PATH, POLLING, REQUESTS, UPGRADES, frame, request, upgrade
 
 Say = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -22,7 +22,6 @@ PEER_S = 2.0
 END_S = 10.0
 """A server that has not ended a connection or a session by then will not."""
 AT_ONCE = 60
-POLLING = "/socket.io/?EIO=4&transport=polling"
 
 PACKETS = [
     b"40",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 PATH = "/socket.io/?EIO=4&transport=websocket"
+POLLING = "/socket.io/?EIO=4&transport=polling"
 
 
 def request(path: str = "/", *more: bytes) -> bytes:
@@ -26,6 +27,8 @@ POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 
 REQUESTS = {
     "odd h2c settings": request("/", b"connection: Upgrade, HTTP2-Settings", b"upgrade: h2c", b"http2-settings: AAMA"),
+    "h2c settings cut short": request("/", b"connection: Upgrade, HTTP2-Settings", b"upgrade: h2c", b"http2-settings: AAAA"),
+    "HTTP/2 over 1.1": b"PRI * HTTP/1.1\r\nhost: a\r\n\r\nSM\r\n\r\n" + bytes(9),
     "HTTP/2 at once": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
     "HTTP/3": request().replace(b"HTTP/1.1", b"HTTP/3.0"),
     "garbage": bytes(range(256)) * 4,
@@ -34,6 +37,7 @@ REQUESTS = {
     "non-ASCII target": request("/").replace(b"/ ", b"/\xff ", 1),
     "non-ASCII query": request("/?a").replace(b"?a", b"?\xff", 1),
     "no target": request(""),
+    "absolute target": request("http://b/"),
     "no host": b"GET / HTTP/1.1\r\n\r\n",
     "two hosts": request("/", b"host: b"),
     "odd host": request().replace(b"host: a", b"host: \xff\xfe"),
@@ -41,19 +45,29 @@ REQUESTS = {
     "space before the colon": request("/", b"a : b"),
     "NUL in a header": request("/", b"a: \x00"),
     "non-ASCII connection": request("/", b"connection: \xff"),
+    "folded header": request("/", b"a: b", b" c", b"\td"),
+    "lines without CR": request("/", b"a: b").replace(b"\r\n", b"\n"),
+    "thousand headers": request("/", *[b"a: b"] * 1_000),
     "long method": b"A" * 9_000 + b" / HTTP/1.1\r\nhost: a\r\n\r\n",
     "long head": request("/", *[b"a: b"] * 20_000),
     "endless head": b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000,
     "length and chunks": POST + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + request("/smuggled"),
     "two lengths": POST + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+    "two equal lengths": POST + b"content-length: 5\r\n" * 2 + b"\r\nhello" + request("/smuggled"),
     "signed length": POST + b"content-length: +5\r\n\r\nhello",
     "negative length": POST + b"content-length: -5\r\n\r\nhello",
     "huge length": POST + b"content-length: 99999999999999999999\r\n\r\nhello",
     "unknown coding": POST + b"transfer-encoding: gzip, chunked\r\n\r\nhello",
+    "unknown coding alone": POST + b"transfer-encoding: xchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "asks before its body": POST + b"expect: 100-continue\r\ncontent-length: 5\r\n\r\nhello",
+    "asks and sends nothing": POST + b"expect: 100-continue\r\ncontent-length: 5\r\n\r\n",
     "bad chunk": POST + b"transfer-encoding: chunked\r\n\r\n5\r\nhelloXX",
     "huge chunk": POST + b"transfer-encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\nhello",
     "half a body": POST + b"content-length: 5\r\n\r\nhel",
     "thousand requests at once": request() * 1_000,
+    "HEAD for a session": request(POLLING).replace(b"GET", b"HEAD"),
+    "DELETE for a session": request(POLLING).replace(b"GET", b"DELETE"),
+    "session below the path": request(POLLING.replace("?", "x/y?")),
 }
 """Requests."""
 
@@ -75,6 +89,7 @@ UPGRADES = {
     "session unknown": upgrade(PATH + "&sid=__proto__"),
     "transport unknown": upgrade("/socket.io/?EIO=4&transport=smoke"),
     "old revision": upgrade("/socket.io/?EIO=3&transport=websocket"),
+    "below the path": upgrade(PATH.replace("?", "x/y?")),
     "odd query": upgrade("/socket.io/?%ff&=&&EIO=4&transport=websocket&sid=%00"),
 }
 """Requests for a WebSocket."""

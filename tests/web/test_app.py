@@ -156,6 +156,7 @@ async def test_only_listed_origins_are_allowed(site: Site) -> None:
 
 async def test_paths_of_the_socket_go_to_the_socket(site: Site) -> None:
     assert (await site.ask("GET", "/socket.io/?EIO=4")).text == "sockets: /socket.io/"
+    assert (await site.ask("GET", "/socket.io/x/y?EIO=4")).text == "sockets: /socket.io/x/y"
     assert (await site.ask("GET", "/socket.io")).status_code == 404
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from contextlib import suppress
 
@@ -26,6 +27,31 @@ async def test_a_hostile_peer_ends_its_own_connection_at_most(site: Site, data: 
         with trio.fail_after(SOON_S):
             assert b"html" not in b"".join([part async for part in stream])
     assert await answers(site)
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("absolute target", [b"200"]),
+        ("folded header", [b"200"]),
+        ("lines without CR", [b"200"]),
+        ("thousand headers", [b"200"]),
+        ("h2c settings cut short", [b"200"]),
+        ("HTTP/2 over 1.1", [b"200", b"400"]),
+        ("unknown coding alone", [b"501"]),
+        ("two equal lengths", [b"200", b"200"]),
+        ("asks before its body", [b"100", b"200"]),
+        ("asks and sends nothing", [b"100", b"408"]),
+    ],
+)
+async def test_what_is_odd_but_clear_is_answered_as_by_others(site: Site, name: str, statuses: list[bytes]) -> None:
+    async with await site.connect() as stream:
+        await stream.send_all(REQUESTS[name])
+        answer = b""
+        with trio.fail_after(SOON_S):
+            while (found := re.findall(rb"HTTP/1\.1 (\d{3})", answer)) != statuses:
+                answer += await stream.receive_some()
+                assert found == statuses[: len(found)]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ellara.settings import Socket
 from tests.counted import counted
-from tests.web.hostile import PATH, upgrade
+from tests.web.hostile import PATH, UPGRADES, upgrade
 from tests.web.peer import POLLING, SOON_S, WEBSOCKET, Peer, crashes, serving
 from tests.web.site import read_until
 
@@ -34,6 +35,7 @@ class TestHandshake:
             (f"{POLLING}&sid=__proto__", "POST", 1, "Session ID unknown"),
             (POLLING, "POST", 2, "Bad handshake method"),
             (POLLING, "PUT", 2, "Bad handshake method"),
+            (POLLING, "DELETE", 2, "Bad handshake method"),
             (WEBSOCKET, "GET", 3, "Bad request"),
             ("EIO=3&transport=polling", "GET", 5, "Unsupported protocol version"),
             ("transport=polling", "GET", 5, "Unsupported protocol version"),
@@ -44,6 +46,17 @@ class TestHandshake:
         assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
         assert answer.body == f'{{"code":{code},"message":"{message}"}}'
         assert answer.headers["access-control-allow-origin"] == "*"
+
+    async def test_a_head_is_refused_without_a_body(self, peer: Peer) -> None:
+        answer, refused = await peer.ask(POLLING, "HEAD"), await peer.ask(POLLING, "PUT")
+        assert answer == attrs.evolve(refused, headers=answer.headers, body="")
+        assert answer.headers["content-length"] == refused.headers["content-length"]
+
+    async def test_paths_below_its_own_are_its_own_too(self, peer: Peer) -> None:
+        async with await peer.raw(f"GET /socket.io/x/y?{POLLING} HTTP/1.1\r\nHost: x\r\n") as stream:
+            assert b'0{"sid":"' in await read_until(stream, b"}")
+        async with peer.bare(UPGRADES["below the path"]) as ws:
+            await peer.client(ws)
 
     async def test_another_revision_on_a_known_session_is_a_bad_request(self, peer: Peer) -> None:
         query = await peer.handshake()
