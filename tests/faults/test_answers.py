@@ -25,7 +25,7 @@ def daemon() -> Iterator[RunningDaemon]:
 @pytest.fixture
 def pages(daemon: RunningDaemon) -> Iterator[list[Page]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(Page(daemon.url)) for _ in range(PAGES)]
+        yield [stack.enter_context(Page(daemon.url, transports=["websocket"])) for _ in range(PAGES)]
 
 
 def begin(page: Page) -> list[Heard]:

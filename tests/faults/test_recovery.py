@@ -22,8 +22,8 @@ DRIP_BYTES = 100
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[RunningDaemon]:
-    toml = "[socket]\nping_interval_s = 1.0\nping_timeout_s = 1.0"  # some cuts a client of polling notices by that alone
-    with open_folder() as folder, RunningDaemon(folder, toml) as running:
+    toml = "[socket]\nping_interval_s = 1.0\nping_timeout_s = 1.0\n"  # some cuts a client of polling notices by that alone
+    with open_folder() as folder, RunningDaemon(folder, toml + "[server]\nstop_s = 2.0") as running:
         yield running
 
 
