@@ -53,6 +53,14 @@ class Answer:
         if self._parts:
             self._tell_text(self.text)
 
+    @property
+    def units_told(self) -> int:
+        """How much of it was told so far, in UTF-16 code units, as JavaScript counts."""
+        return len(_utf16(self.text)) // 2 if self.announced else 0
+
+    def is_heard_by(self, client: Client) -> bool:
+        return client in self._hearing()
+
     def catch_up(self, client: Client, after: int) -> None:
         """For a client that hears it from here on: the text so far. `after`: how much of it is shown, in UTF-16 code units."""
         if self.announced and not self.ended and (missed := _after(self.text, after)):
@@ -97,4 +105,8 @@ def refuse(client: Client, ack: Ack | None, trouble: Trouble | Fault, language: 
 
 def _after(text: str, units: int) -> str:
     """Without its first `units` UTF-16 code units. Half a pair at the cut stays half: the page has the other half."""
-    return text.encode("utf-16-le", "surrogatepass")[2 * units :].decode("utf-16-le", "surrogatepass") if units else text
+    return _utf16(text)[2 * units :].decode("utf-16-le", "surrogatepass") if units else text
+
+
+def _utf16(text: str) -> bytes:
+    return text.encode("utf-16-le", "surrogatepass")

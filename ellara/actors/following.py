@@ -103,10 +103,22 @@ class Following:
             _refuse(follow, Trouble.UNKNOWN_CHAT)
 
     def _let_in(self, follow: Follow) -> None:
-        if follow.ack is not None:
-            follow.ack({"ok": True, "chatId": follow.key[1]})
-        if self._audience.follow(follow.seat) and (answer := self._running(follow.key)) is not None:
-            answer.catch_up(follow.seat.client, follow.after)
+        """Who hears the answer already is told nothing again: what is on its way to it may not be in its `after` yet."""
+        client, answer = follow.seat.client, self._running(follow.key)
+        is_heard = answer is not None and answer.is_heard_by(client)
+        follows = self._audience.follow(follow.seat)
+        if answer is None or answer.ended:
+            _accept(follow, {"running": False})
+            return
+        _accept(follow, {"running": True, "after": answer.units_told if is_heard else min(follow.after, answer.units_told)})
+        if follows and not is_heard:
+            answer.catch_up(client, follow.after)
+
+
+def _accept(follow: Follow, details: Mapping[str, object]) -> None:
+    """`after` in it: where the text that follows goes on, so that a page can cut its own back to there."""
+    if follow.ack is not None:
+        follow.ack({"ok": True, "chatId": follow.key[1], **details})
 
 
 def _refuse(follow: Follow, trouble: Trouble | Fault) -> None:

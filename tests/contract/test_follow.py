@@ -50,7 +50,7 @@ def test_a_session_that_follows_amid_an_answer_hears_it_whole(asker: Page, other
     asker.say(RUNNING)
     begun = hear_until(asker, "bot_chunk", 10)
     chat_id = first(begun, "chat_id")
-    assert other.socket.ask("resume", {"chatId": chat_id}) == [{"ok": True, "chatId": chat_id}]
+    assert other.socket.ask("resume", {"chatId": chat_id}) == [{"ok": True, "chatId": chat_id, "running": True, "after": 0}]
     followed, asked = other.hear_answer(), begun + asker.hear_answer()
     assert names(followed) == ["bot_chunk", "bot_end"]
     assert first(followed, "bot_end") == first(asked, "bot_end")

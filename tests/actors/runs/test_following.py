@@ -30,7 +30,8 @@ async def running_answer(room: Room, chunks: int = 5) -> tuple[Listener, str]:
 async def following(room: Room, chat_id: str, user_id: str | None = None) -> Listener:
     follower = Listener(user_id)
     room.follow(follower, chat_id)
-    assert await follower.until("ack") == {"ok": True, "chatId": chat_id}
+    ack = await follower.until("ack")
+    assert (ack["ok"], ack["chatId"]) == (True, chat_id)
     return follower
 
 
@@ -84,16 +85,24 @@ async def test_a_page_that_shows_a_part_hears_only_the_rest(room: Room) -> None:
     asker, chat_id = await running_answer(room)
     back = Listener()
     room.follow(back, chat_id, after=len(asker.text) - 3)
-    assert back.heard == [("ack", {"ok": True, "chatId": chat_id}), ("bot_chunk", back.heard[1][1])]
+    after = len(asker.text) - 3
+    assert back.heard == [
+        ("ack", {"ok": True, "chatId": chat_id, "running": True, "after": after}),
+        ("bot_chunk", back.heard[1][1]),
+    ]
     assert back.text == asker.text[-3:]
     await back.end()
     assert (await room.said(chat_id))[-1].endswith(back.text)
 
 
-async def test_the_asker_itself_may_follow_and_still_hears_everything_once(room: Room) -> None:
+@pytest.mark.parametrize("missing", [0, 3, 1_000])
+async def test_who_hears_the_answer_already_still_hears_everything_once(room: Room, missing: int) -> None:
+    """Chunks are on their way that its page has not shown yet; and some pages ask twice."""
     asker, chat_id = await running_answer(room)
-    shown = len(asker.text)
-    room.follow(asker, chat_id, after=shown)
+    for _ in range(2):
+        shown = len(asker.text)
+        room.follow(asker, chat_id, after=max(0, shown - missing))
+        assert asker.heard[-1] == ("ack", {"ok": True, "chatId": chat_id, "running": True, "after": shown})
     await asker.end()
     assert [name for name in asker.names if name != "ack"].count("bot_end") == 1
     assert (await room.said(chat_id))[-1] == asker.text
@@ -155,7 +164,7 @@ async def test_a_json_string_is_taken_too(room: Room) -> None:
     _, chat_id = await open_chat(room)
     listener = Listener(room.user.id)
     room.runs.on_event(listener.client, "resume", [json.dumps({"chatId": chat_id})], listener.ack)
-    assert await listener.until("ack") == {"ok": True, "chatId": chat_id}
+    assert await listener.until("ack") == {"ok": True, "chatId": chat_id, "running": False}
 
 
 async def test_who_has_left_hears_nothing_more(room: Room) -> None:
@@ -207,7 +216,7 @@ async def test_more_than_can_be_looked_up_are_refused_as_busy(room: Room) -> Non
         room.follow(listener, chat_id)
     assert listeners[-1].heard[-1] == ("bot_error", phrase(Trouble.BUSY, Language.INDONESIAN))
     for listener in listeners[:MAILBOX_SIZE]:
-        assert await listener.until("ack") == {"ok": True, "chatId": chat_id}
+        assert await listener.until("ack") == {"ok": True, "chatId": chat_id, "running": False}
 
 
 async def test_while_the_database_is_away_it_is_said_so(room: Room) -> None:
@@ -245,7 +254,7 @@ async def test_who_waits_when_the_last_answer_of_a_shutdown_ends_is_let_in(room:
         room.mailbox.close()
         await trio.testing.wait_all_tasks_blocked()
     for listener in listeners:
-        assert await listener.until("ack") == {"ok": True, "chatId": chat_id}
+        assert await listener.until("ack") == {"ok": True, "chatId": chat_id, "running": False}
     await room.over.wait()
 
 
