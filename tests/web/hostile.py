@@ -23,6 +23,11 @@ def frame(payload: bytes, opcode: int = 1) -> bytes:
     return bytes([0x80 | opcode]) + size + bytes(4) + payload
 
 
+def fragment(payload: bytes, opcode: int = 0) -> bytes:
+    """Of a message that goes on."""
+    return bytes([opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
 POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 
 REQUESTS = {

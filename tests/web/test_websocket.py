@@ -20,16 +20,11 @@ from ellara.web import websocket
 from ellara.web.engineio_request import Request
 from ellara.web.upgrade import Upgrade
 from tests.counted import counted
-from tests.web.hostile import FRAMES, PATH, UPGRADES, frame, upgrade
+from tests.web.hostile import FRAMES, PATH, UPGRADES, fragment, frame, upgrade
 from tests.web.left import nothing_collected
 from tests.web.peer import SOON_S, Bare, Peer, serving
 
 CLOSE = 8
-
-
-def fragment(payload: bytes, opcode: int = 0) -> bytes:
-    """Of a message that goes on."""
-    return bytes([opcode, 0x80 | len(payload)]) + bytes(4) + payload
 
 
 class TestFaults:
@@ -231,6 +226,10 @@ class TestHandshake:
             head = await ws.head()
             assert head.startswith("http/1.1 400 ")
             assert "access-control-allow-origin: *" in head
+
+    async def test_of_another_version_is_told_which_is_spoken(self, peer: Peer) -> None:
+        async with peer.bare(UPGRADES["old version"], joined=False) as ws:
+            assert "sec-websocket-version: 13" in await ws.head()
 
     @pytest.mark.parametrize(
         "name", ["non-ASCII subprotocol", "non-ASCII extension", "odd server deflate bits", "odd client deflate bits"]
