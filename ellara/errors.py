@@ -49,6 +49,14 @@ class TokenRejected(Refused):
     """A bearer token was sent and is not valid, or no longer."""
 
 
+class TokenExpired(TokenRejected):
+    """It was valid once, for this user."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__("Token expired")
+        self.user_id = user_id
+
+
 class Reverted(Refused):
     """The contract refuses; the text is its decoded reason."""
 

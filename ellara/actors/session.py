@@ -9,7 +9,7 @@ mix, and a session needs no task of its own: ten thousand of them are idle nearl
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import assert_never
@@ -22,7 +22,7 @@ from ellara.actors.client import Client
 from ellara.actors.clients import Clients, claim_of
 from ellara.actors.outbox import Item, Outbox, messages
 from ellara.actors.timers import Timer, Timers
-from ellara.errors import Conflict, EllaraError, ProtocolError
+from ellara.errors import Conflict, EllaraError, ProtocolError, TokenExpired
 from ellara.log import get_logger
 from ellara.metrics import EVENTS_REFUSED, SESSIONS, SESSIONS_DROPPED
 from ellara.protocol import engineio, socketio
@@ -110,11 +110,14 @@ class Session:
         return self.outbox
 
     def polled(self, outbox: Outbox) -> list[Packet]:
-        """What that GET is answered with."""
+        """What that GET is answered with. Raises `ProtocolError`: nothing, the session was cut."""
         packets: list[Packet] = []
         with self._turn():
             packets = outbox.take()
-        return packets or [engineio.CLOSE]
+        packets = packets or outbox.take()  # where that failed: the end
+        if not packets:
+            raise ProtocolError("The session was cut")
+        return packets
 
     def post(self) -> None:
         """A POST came, its body is still to be read. Raises as `poll`."""
@@ -306,20 +309,30 @@ class Session:
 
     def _let_in(self, join: Join) -> None:
         try:
-            user_id = self._hub.application.authenticate(join.auth)
+            client, missed = self._recover_or_enter(join)
         except EllaraError as error:
             self._say(self._namespaces.refuse(join.namespace, error.message))
             return
         self._join_by = inf
-        claim, clients = claim_of(join.auth), self._hub.clients
-        recovered = None if claim is None else clients.recover(claim, join.namespace, user_id, self)
-        client, missed = recovered or (clients.enter(join.namespace, user_id, self), [])
         self._here[join.namespace] = client
         self._say(self._namespaces.accept(join.namespace, client.id, client.pid))
         # After the reply, unlike the reference: the JavaScript client keeps what comes before it, over one more cut too, and then
         # hears it twice.
         for item in missed:
             self.queue(item)
+
+    def _recover_or_enter(self, join: Join) -> tuple[Client, Sequence[Item]]:
+        """Raises what `authenticate` does. A token that expired meanwhile does not keep out who was let in with it, as in the
+        reference: else a page on a bad line would lose the answer that it is hearing."""
+        claim, clients, expired = claim_of(join.auth), self._hub.clients, None
+        try:
+            user_id = self._hub.application.authenticate(join.auth)
+        except TokenExpired as error:
+            user_id, expired = error.user_id, error
+        recovered = None if claim is None else clients.recover(claim, join.namespace, user_id, self)
+        if recovered is None and expired is not None:
+            raise expired
+        return recovered or (clients.enter(join.namespace, user_id, self), [])
 
     def _say(self, packet: socketio.Packet) -> None:
         for item in messages(packet):

@@ -14,7 +14,7 @@ import attrs
 import jwt
 from jwt.warnings import InsecureKeyLengthWarning
 
-from ellara.errors import TokenMissing, TokenRejected
+from ellara.errors import TokenExpired, TokenMissing, TokenRejected
 from ellara.model import storable
 from ellara.settings import Secret
 
@@ -47,7 +47,7 @@ class Tokens:
         return jwt.encode(claims, self.secret.reveal(), ALGORITHM)
 
     def verify(self, token: str, now: datetime) -> str:
-        """The user's id. Raises `TokenRejected`.
+        """The user's id. Raises `TokenRejected`, of which `TokenExpired` is one.
 
         A token without `exp` is refused, though the old backend's library would take it: neither backend makes any, and it would
         never end.
@@ -59,7 +59,7 @@ class Tokens:
         if not isinstance(user_id, str) or not user_id or not storable(user_id):
             raise TokenRejected("Invalid Token")
         if expires <= now.timestamp():
-            raise TokenRejected("Token expired")
+            raise TokenExpired(user_id)
         return user_id
 
     def _signed_claims(self, token: str) -> dict[str, Any]:

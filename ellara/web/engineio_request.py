@@ -46,6 +46,11 @@ class Request:
         return self.query.get("sid", "")
 
     @property
+    def stamp(self) -> str:
+        """`t`, which the clients make anew for each request of polling."""
+        return self.query.get("t", "")
+
+    @property
     def takes_gzip(self) -> bool:
         offers = self.headers.get(b"accept-encoding", b"").replace(b" ", b"").split(b",")
         return any(offer.partition(b";")[0] == b"gzip" and not offer.endswith((b";q=0", b";q=0.0")) for offer in offers)
@@ -78,3 +83,25 @@ class Request:
             (b"vary", b"Access-Control-Request-Headers"),
             *([(b"access-control-allow-headers", asked)] if asked else []),
         ]
+
+
+class Stamps:
+    """The last `stamp` of each method in one session: whether a request is a repetition.
+
+    An HTTP client sends a request again by itself when a connection that it used before breaks without an answer. Whether the
+    first one arrived it does not know: what was polled is lost with it, and what was posted must not be heard twice.
+    """
+
+    __slots__ = ("_changes", "_last")
+
+    def __init__(self, stamp: str) -> None:
+        """`stamp`: the handshake's."""
+        self._last = {"GET": stamp}
+        self._changes = 0
+
+    def repeats(self, method: str, stamp: str) -> bool:
+        """Who sends the same one always, or none, says nothing by it."""
+        self._changes += stamp not in self._last.values()
+        is_repeated = self._changes > 1 and stamp != "" and self._last.get(method) == stamp
+        self._last[method] = stamp
+        return is_repeated

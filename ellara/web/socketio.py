@@ -28,11 +28,11 @@ from ellara.settings import Socket
 from ellara.supervision import UNHEARD
 from ellara.web.admission import FULL_RETRY_S, Admission, Refusal
 from ellara.web.cors import Headers
-from ellara.web.engineio_request import MESSAGES, Request
+from ellara.web.engineio_request import MESSAGES, Request, Stamps
 from ellara.web.last_words import refuse
 from ellara.web.upgrade import Upgrade
 from ellara.web.websocket import Line, Shared
-from ellara.web.websocket_handshake import accept
+from ellara.web.websocket_handshake import VERSION, accept
 
 GZIP_MIN_BYTES = 1024
 """The reference's threshold, for answers to polls."""
@@ -67,8 +67,11 @@ class SocketIO:
         self._shared = Shared(timers, settings.payload_max_bytes, write_timeout_s)
         self._admission = Admission(settings)
         self._sessions: dict[str, Session] = {}
+        self._stamps: dict[str, Stamps] = {}
+        """By the sid of each session that began with polling."""
+        self._lines: set[Line] = set()
         self._busy = 0
-        """Requests being answered and WebSockets open."""
+        """Requests being answered."""
         self._closing = False
         self._something_ended = Bell()
 
@@ -87,10 +90,12 @@ class SocketIO:
             if number % SESSIONS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
         with trio.move_on_after(within_s):
-            while self._sessions or self._busy:
+            while self._sessions or self._lines or self._busy:
                 await self._something_ended.heard()
         for session in list(self._sessions.values()):
             session.drop("shutdown deadline")
+        for line in list(self._lines):
+            line.cut()  # its peer did not answer our close frame
         self.clients.give_up_lost()
 
     # WebSockets.
@@ -105,7 +110,7 @@ class SocketIO:
         try:
             greeting, ws = accept(upgrade.headers, request.cors(), compress=self._settings.compression)
         except ProtocolError as error:
-            return refuse(stream, 400, error.message.encode(), [HTML, *request.cors()])
+            return refuse(stream, 400, error.message.encode(), [HTML, (b"sec-websocket-version", VERSION), *request.cors()])
         if not request.sid and (refusal := self._admit(upgrade.client)):
             return refuse(stream, refusal.status, refusal.message.encode(), [HTML, refusal.retry_after, *request.cors()])
         if request.sid:
@@ -117,11 +122,11 @@ class SocketIO:
         return self._converse(Line(self._shared, stream, ws, session, outbox, greeting), upgrade.early)
 
     async def _converse(self, line: Line, early: bytes) -> None:
-        self._busy += 1
+        self._lines.add(line)
         try:
             await line.converse(early)
         finally:
-            self._busy -= 1
+            self._lines.discard(line)
             self._something_ended.ring()
 
     # Sessions.
@@ -139,6 +144,7 @@ class SocketIO:
 
     def _ended(self, session: Session) -> None:
         del self._sessions[session.sid]
+        self._stamps.pop(session.sid, None)
         self._admission.release(session.address)
         self._something_ended.ring()
 
@@ -167,14 +173,28 @@ class SocketIO:
             body = msgspec.json.encode({"code": FORBIDDEN, "message": refusal.message})
             await _answer(send, refusal.status, [JSON, refusal.retry_after, *request.cors()], body)
         else:
-            session = self._sessions[request.sid] if request.sid else self._open(_address(scope), websocket=False)
             try:
+                session = self._session_of(request, _address(scope))
                 answer = self._poll if request.method == "GET" else self._post
                 await answer(session, request, receive, send)
             except ProtocolError:
                 await _answer(send, 400, request.cors())
             except Conflict:
                 await _answer_fault(send, request, 3)
+
+    def _session_of(self, request: Request, address: str) -> Session:
+        """A new one, for a handshake. Raises `ProtocolError` for a request that is repeated, and ends its session: once that is
+        recovered nothing is missing."""
+        if not request.sid:
+            session = self._open(address, websocket=False)
+            self._stamps[session.sid] = Stamps(request.stamp)
+            return session
+        session = self._sessions[request.sid]
+        stamps = self._stamps.get(request.sid)
+        if stamps is not None and stamps.repeats(request.method, request.stamp):
+            session.happened(Signal.POLL_CUT if request.method == "GET" else Signal.POST_CUT)
+            raise ProtocolError("This request came before")
+        return session
 
     async def _poll(self, session: Session, request: Request, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         outbox = session.poll()

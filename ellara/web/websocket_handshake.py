@@ -13,6 +13,8 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from ellara.errors import ProtocolError
 from ellara.web.cors import Headers
 
+VERSION = b"13"
+
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
@@ -25,6 +27,8 @@ def accept(headers: Headers, answer: Headers, *, compress: bool) -> tuple[bytes,
     seen = [(b"host", b"x"), (b"connection", b"upgrade"), (b"upgrade", b"websocket")]
     if not all(_KEY.fullmatch(value) for name, value in headers if name == b"sec-websocket-key"):
         raise ProtocolError("Sec-WebSocket-Key is not 16 bytes in base64")
+    if [value for name, value in headers if name == b"sec-websocket-version"] != [VERSION]:
+        raise ProtocolError("Sec-WebSocket-Version 13 is spoken here")
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.initiate_upgrade_connection([*seen, *((name, value) for name, value in headers if name in needed)], b"/")

@@ -15,7 +15,7 @@ from ellara.actors.clients import Clients
 from ellara.actors.outbox import Outbox
 from ellara.actors.session import Hub, Session
 from ellara.actors.timers import Timers
-from ellara.errors import TokenRejected
+from ellara.errors import TokenExpired, TokenRejected
 from ellara.protocol.engineio import encode_frame
 from ellara.protocol.transport import Signal
 from ellara.settings import Socket
@@ -45,6 +45,8 @@ class Ellara:
     def authenticate(self, auth: Mapping[str, object]) -> str | None:
         if auth.get("token") == "bad":
             raise TokenRejected("Invalid Token")
+        if auth.get("token") == "ani's, of yesterday":
+            raise TokenExpired("ani")
         return str(auth["token"]) if "token" in auth else None
 
     def on_event(self, client: Client, event: str, args: list[object], ack: Ack | None) -> None:

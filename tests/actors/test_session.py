@@ -239,6 +239,17 @@ class TestPolling:
             assert first.take() == [CLOSE]
             assert shell.is_over()
 
+    async def test_a_poll_that_waits_when_the_answer_of_the_one_before_is_lost_gets_none(self) -> None:
+        """A close packet would be the last word for some clients: after an error they come back."""
+        async with connected(websocket=False) as (shell, _):
+            shell.session.poll()
+            shell.session.happened(Signal.POLL_ANSWERED)
+            waiting = shell.session.poll()
+            shell.session.happened(Signal.POLL_CUT)
+            with pytest.raises(ProtocolError):
+                shell.session.polled(waiting)
+            assert shell.is_over()
+
     async def test_a_second_post_is_refused_and_ends_both(self) -> None:
         async with connected(websocket=False) as (shell, ellara):
             shell.session.post()

@@ -39,6 +39,31 @@ async def test_a_rejected_token_refuses_and_the_next_try_finds_all() -> None:
         ]
 
 
+async def test_a_token_that_expired_meanwhile_keeps_nobody_out_who_was_let_in_with_it() -> None:
+    async with connected(settings=SETTINGS) as (shell, ellara):
+        shell.says('40{"token":"ani"}', '42["x"]')
+        (client,) = ellara.clients
+        shell.session.socket_went(shell.line)
+        client.emit("missed")
+        back = Shell(ellara, websocket=True)
+        back.comes_back(client, token="ani's, of yesterday")
+        reply, event = (await back.hears())[1:]
+        assert reply == f'40{{"sid":"{client.id}","pid":"{client.pid}"}}'
+        assert str(event).startswith('42["missed","')
+
+
+@pytest.mark.parametrize("owner", ["budi", None])
+async def test_an_expired_token_lets_nobody_in_anew_or_to_anothers(owner: str | None) -> None:
+    async with connected(settings=SETTINGS) as (shell, ellara):
+        shell.says("40" if owner is None else f'40{{"token":"{owner}"}}', '42["x"]')
+        (client,) = ellara.clients
+        back = Shell(ellara, websocket=True)
+        back.comes_back(client, token="ani's, of yesterday")
+        back.says('40{"token":"ani\'s, of yesterday"}')
+        assert (await back.hears())[1:] == ['44{"message":"Token expired"}'] * 2
+        assert client.connected
+
+
 @pytest.mark.parametrize("token", [None, "budi"])
 async def test_who_shows_the_pid_without_its_token_starts_afresh(token: str | None) -> None:
     async with connected(settings=SETTINGS) as (shell, ellara):

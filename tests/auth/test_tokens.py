@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ellara.auth.tokens import Tokens, bearer
-from ellara.errors import TokenMissing, TokenRejected
+from ellara.errors import TokenExpired, TokenMissing, TokenRejected
 from ellara.settings import Secret
 
 SECRET = "the secret of the old backend: " + "x" * 40
@@ -51,6 +51,12 @@ def test_a_token_ends_after_its_time() -> None:
     token = tokens.issue("user-1", NOW)
     assert tokens.verify(token, NOW + timedelta(seconds=3_599)) == "user-1"
     assert rejection(token, NOW + timedelta(seconds=3_600)) == "Token expired"
+
+
+def test_an_expired_token_still_tells_whose_it_was() -> None:
+    with pytest.raises(TokenExpired) as expired:
+        tokens.verify(tokens.issue("user-1", NOW), NOW + timedelta(days=365))
+    assert expired.value.user_id == "user-1"
 
 
 @pytest.mark.parametrize(

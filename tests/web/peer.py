@@ -140,12 +140,13 @@ class Peer:
                 text = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
                 return Response(head.status_code, headers, text.decode())
 
-    async def handshake(self) -> str:
-        """The query that goes on with a new polling session, in which `/` is joined."""
-        opened = await self.ask(POLLING)
+    async def handshake(self, *more: str) -> str:
+        """The query that goes on with a new polling session, in which `/` is joined. `more`: in the three requests' queries."""
+        first, second, third = more or ("", "", "")
+        opened = await self.ask(POLLING + first)
         query = f"{POLLING}&sid={json.loads(opened.body[1:])['sid']}"
-        await self.ask(query, "POST", b"40")
-        assert (await self.ask(query)).body.startswith('40{"sid":')
+        await self.ask(query + second, "POST", b"40")
+        assert (await self.ask(query + third)).body.startswith('40{"sid":')
         return query
 
     async def raw(self, request: str) -> trio.SocketStream:

@@ -177,6 +177,29 @@ class TestPolling:
         assert (await peer.ask(query)).body == "6\x1e1"
         assert (await peer.ask(query)).code == 1
 
+    async def test_a_poll_that_is_sent_again_ends_the_session_and_recovery_brings_all(self) -> None:
+        """As HTTP clients do by themselves when a connection breaks before they have the answer: the first one is lost."""
+        async with serving(Socket()) as peer:
+            query = await peer.handshake("&t=1", "&t=2", "&t=3")
+            await peer.ask(f"{query}&t=4", "POST", b'42["x"]')
+            assert (await peer.ask(f"{query}&t=5")).body.startswith('42["x","')
+            assert (await peer.ask(f"{query}&t=5")).status == 400
+            assert (await peer.ask(f"{query}&t=6")).code == 1
+            assert peer.left == []
+
+    async def test_a_post_that_is_sent_again_is_heard_once(self) -> None:
+        async with serving(Socket()) as peer:
+            query = await peer.handshake("&t=1", "&t=2", "&t=3")
+            assert (await peer.ask(f"{query}&t=4", "POST", b'42["x"]')).body == "ok"
+            assert (await peer.ask(f"{query}&t=4", "POST", b'42["x"]')).status == 400
+            assert len(peer.clients) == 1
+
+    async def test_who_never_changes_its_stamp_says_nothing_by_it(self, peer: Peer) -> None:
+        query = await peer.handshake(*["&t=1"] * 3)
+        for _ in range(3):
+            assert (await peer.ask(f"{query}&t=1", "POST", b'42["x"]')).body == "ok"
+            assert (await peer.ask(f"{query}&t=1")).body == '42["x"]'
+
     async def test_a_waiting_poll_brings_what_came_before_the_end_and_the_end(self, peer: Peer) -> None:
         query = await peer.handshake()
         async with await peer.raw(f"GET /socket.io/?{query} HTTP/1.1\r\nHost: x\r\n") as stream:

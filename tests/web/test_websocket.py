@@ -210,6 +210,14 @@ class TestClose:
             assert [await ws.text() for _ in range(2)] == ['42["one"]', '42["two"]']
             assert await ws.hears() == (CLOSE, b"")
 
+    async def test_that_is_not_answered_holds_no_shutdown_up(self, peer: Peer) -> None:
+        async with peer.bare() as ws:
+            start = trio.current_time()
+            await peer.socketio.close(within_s=0.05)
+            assert await ws.hears() == (CLOSE, b"")
+            assert await ws.hears() is None
+            assert trio.current_time() - start < websocket.CLOSE_WAIT_S / 2
+
     async def test_without_a_word_ends_the_session(self, peer: Peer) -> None:
         async with peer.bare() as ws:
             await peer.client(ws)
