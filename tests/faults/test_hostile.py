@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -17,10 +18,11 @@ import httpx2
 import pytest
 import trio
 
-from tests.contract.pages import JsSocket, Page, names
+from tests.contract.pages import JsSocket, Page, names, text
 from tests.faults.fuzzer import Fuzzer, each_alone
 from tests.running import RunningDaemon, open_folder
 from tests.web.hostile import FRAMES, REQUESTS, UPGRADES, frame, request, upgrade
+from tests.web.peer import Bare
 
 TOML = """
 [server]
@@ -143,3 +145,30 @@ async def never_read(port: int, data: bytes) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             while True:
                 await stream.send_all(data)
+
+
+def test_the_answer_to_a_page_that_stops_reading_goes_on_and_is_stored_whole(daemon: RunningDaemon) -> None:
+    question = "Bagaimana cara menghitung harga jual? [chunks:150] [delay:10]"
+    with Page(daemon.url) as page:
+        page.say(question)
+        chat_id = trio.run(ask_and_stop_reading, port(daemon), {"question": question, "userId": page.user["id"]})
+        assert gauges(daemon)["runs_open"] == 2
+        whole = text(page.hear_answer())
+        assert names(page.ask("Terima kasih", chat_id))[-1] == "bot_end"  # it waits for the answer before it
+        rows = page.http.get(f"/chat/{chat_id}").json()
+    assert rows[1]["content"] == whole
+
+
+async def ask_and_stop_reading(port: int, message: dict[str, str]) -> str:
+    """Returns the chat once it is dropped, amid the answer. What it says on makes for more than the sockets hold."""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        ws = Bare(stream)
+        await ws.says(upgrade(), frame(b"40"), frame(f'42["message",{json.dumps(message)}]'.encode()))
+        await ws.head()
+        while "chat_id" not in (heard := await ws.text()):
+            pass
+        with trio.fail_after(QUIET_S), suppress(trio.BrokenResourceError):
+            while True:
+                await ws.says(frame(bytes(125), 9) * 1_000)
+    chat_id: str = json.loads(heard.removeprefix("42"))[1]
+    return chat_id

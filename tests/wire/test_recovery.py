@@ -204,6 +204,21 @@ def test_a_line_gone_deaf_is_noticed_by_the_heartbeat(js: JsClient, transports: 
         listener.is_recovered()
 
 
+@over_each_transport
+def test_a_line_that_stalls_past_the_heartbeat_is_given_up_and_nothing_is_lost(js: JsClient, transports: list[str]) -> None:
+    """What was under way comes through in the end, to a session that is no more."""
+    with serve(ping_interval_s=0.1, ping_timeout_s=0.2) as server, BadNet(server.port) as net:
+        listener = Listener(js, server, net, transports=transports)
+        js.emit("stream", 100, 0.002)
+        heard = listener.numbers(10)
+        net.stall()
+        while engine_error(server, listener.engine) != "Session ID unknown" or not js.heard("disconnect"):
+            js.ask("hello", socket="steady")
+        net.flow()
+        assert heard + listener.numbers(90) == list(range(100))
+        listener.is_recovered()
+
+
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"]], ids="+".join)
 def test_pythons_client_which_knows_no_recovery_simply_reconnects(server: EchoServer, net: BadNet, transports: list[str]) -> None:
     client, heard = socketio.Client(reconnection_delay=0.1), queue.SimpleQueue[object]()
