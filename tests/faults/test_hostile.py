@@ -148,7 +148,7 @@ async def never_read(port: int, data: bytes) -> None:
 
 
 def test_the_answer_to_a_page_that_stops_reading_goes_on_and_is_stored_whole(daemon: RunningDaemon) -> None:
-    question = "Bagaimana cara menghitung harga jual? [chunks:150] [delay:10]"
+    question = "Bagaimana cara menghitung harga jual? [chunks:200] [delay:10]"
     with Page(daemon.url) as page:
         page.say(question)
         chat_id = trio.run(ask_and_stop_reading, port(daemon), {"question": question, "userId": page.user["id"]})
