@@ -5,6 +5,7 @@ Used by `hypercorn_guard`, in the same manner: each remedy stands beside the fac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from http import HTTPStatus
@@ -31,6 +32,8 @@ from ellara.web.upgrade import Upgrade
 
 HEAD_MAX_BYTES = 16_384
 """As hypercorn's own limit."""
+
+_AUTHORITY = re.compile(rb"https?://[^/?]*")
 
 
 @attrs.frozen
@@ -135,7 +138,7 @@ class GuardedHttp1(H11Protocol):
         client = self._client(request)
         if for_websocket:
             early, _ended = self.connection.trailing_data
-            self.upgrade = Upgrade(request.target, list(request.headers), early, client[0])
+            self.upgrade = Upgrade(_origin_form(request.target), list(request.headers), early, client[0])
             return
         self.stream = GuardedRequest(
             self.app, self.config, self.context, self.task_group, self.ssl, client, self.server, self.stream_send, STREAM_ID
@@ -146,7 +149,7 @@ class GuardedHttp1(H11Protocol):
                 headers=list(request.headers),
                 http_version=request.http_version.decode(),
                 method=request.method.decode("ascii").upper(),
-                raw_path=request.target,
+                raw_path=_origin_form(request.target),
                 state=self.connection_state,
             )
         )
@@ -160,7 +163,7 @@ class GuardedHttp1(H11Protocol):
     def _asks_for_our_websocket(self, request: h11.Request) -> bool:
         """On another path the wish for a WebSocket is ignored, as RFC 9110, 7.8 allows: the application answers as it likes."""
         path = self._terms.websocket_path
-        if path is None or request.method != b"GET" or not request.target.startswith(path):
+        if path is None or request.method != b"GET" or not _origin_form(request.target).startswith(path):
             return False
         return b"upgrade" in _tokens(request, b"connection") and b"websocket" in _tokens(request, b"upgrade")
 
@@ -192,6 +195,14 @@ def _fault(request: h11.Request) -> HTTPStatus | None:
     if _head_bytes(request) > HEAD_MAX_BYTES:
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE  # what comes at once is not counted: up to 64 KB went through
     return None
+
+
+def _origin_form(target: bytes) -> bytes:
+    """Of a target that names its host too, path and query: RFC 9112, 3.2.2. Upstream passes it on as it came."""
+    if (named := _AUTHORITY.match(target)) is None:
+        return target
+    path = target[named.end() :]
+    return path if path.startswith(b"/") else b"/" + path
 
 
 def _head_bytes(request: h11.Request) -> int:

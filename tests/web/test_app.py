@@ -160,6 +160,12 @@ async def test_paths_of_the_socket_go_to_the_socket(site: Site) -> None:
     assert (await site.ask("GET", "/socket.io")).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/socket.io/", "/socket.io/?EIO=4"])
+async def test_a_target_that_names_its_host_too_is_the_same(site: Site, path: str) -> None:
+    answer = await site.ask("GET", "/", extensions={"target": f"http://a.id{path}".encode()})
+    assert answer.text == "sockets: /socket.io/"
+
+
 async def test_a_websocket_elsewhere_is_not_found(site: Site) -> None:
     upgrade = {
         "Upgrade": "websocket",

@@ -28,9 +28,10 @@ async def test_what_comes_behind_the_request_is_handed_on_in_order(site: Site) -
         assert (await read_until(stream, b"end")).partition(b"\r\n\r\n")[2] == frames + frame(b"end")
 
 
-async def test_the_request_is_handed_on_whole(site: Site) -> None:
+@pytest.mark.parametrize("target", [PATH, f"http://a{PATH}"])
+async def test_the_request_is_handed_on_whole(site: Site, target: str) -> None:
     async with await site.connect() as stream:
-        await stream.send_all(upgrade(PATH, b"Origin: https://a.id"))
+        await stream.send_all(upgrade(target, b"Origin: https://a.id"))
         await read_until(stream, b"101 \r\n\r\n")
     (taken,) = site.app.upgrades
     assert (taken.target, taken.client, taken.early) == (PATH.encode(), "127.0.0.1", b"")
