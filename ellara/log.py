@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from typing import Literal
 
 import structlog
@@ -16,8 +17,27 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 _SECRET = re.compile(r"secret|token|password|authorization|signature|(^|_)key$|(^|_)url$", re.IGNORECASE)
 
 
+SILENCE_S = 10.0
+
+
 def mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {name: "***" if _SECRET.search(name) else value for name, value in event.items()}
+
+
+class Sparing(logging.Filter):
+    """A line now and then, without its trace: of what says the same ten times a second until somebody does something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._silent_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + SILENCE_S
+        record.exc_info = None
+        return True
 
 
 def configure(level: str, style: Literal["console", "json"]) -> None:
@@ -37,6 +57,7 @@ def configure(level: str, style: Literal["console", "json"]) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger("trio.serve_listeners").addFilter(Sparing())  # out of file descriptors
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
 
 

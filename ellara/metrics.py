@@ -13,6 +13,9 @@ CONNECTIONS_REFUSED = Counter("ellara_connections_refused_total", "TCP connectio
 EVENTS_REFUSED = Counter("ellara_events_refused_total", "Events that came too fast, for their session or their user", ["limit"])
 MESSAGES_REFUSED = Counter("ellara_messages_refused_total", "Messages and POSTs of clients that were too large", ["transport"])
 CLIENTS_LOST = Gauge("ellara_clients_lost", "Clients without a connection that may be back")
+CLIENTS_GIVEN_UP = Counter(
+    "ellara_clients_given_up_total", "Lost clients that could not be kept for as long as promised", ["reason"]
+)
 RECOVERIES = Counter("ellara_recoveries_total", "Clients that came back and asked for what they missed", ["outcome"])
 RUNS = Counter("ellara_runs_total", "Answers ended", ["outcome"])
 RUNS_OPEN = Gauge("ellara_runs_open", "Answers being generated")

@@ -31,6 +31,11 @@ class Bucket:
         return self._tokens >= 0
 
     @property
+    def is_overdrawn(self) -> bool:
+        """The last one was refused."""
+        return self._tokens < 0
+
+    @property
     def in_debt(self) -> bool:
         """As many were refused as the burst allows."""
         return self._per_s > 0 and self._tokens <= -_most(self._per_s)

@@ -46,6 +46,10 @@ class Backlog:
         self._floor = 0
         """The newest offset that is no longer in here."""
 
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
     def add(self, entry: Entry) -> None:
         self._entries.append(entry)
         self.grow(_size(entry))

@@ -131,6 +131,11 @@ class Client:
     def connected(self) -> bool:
         return self._carrier is not None
 
+    @property
+    def missed_bytes(self) -> int:
+        """What is kept for it."""
+        return 0 if self._backlog is None else self._backlog.bytes
+
     def pinged(self) -> None:
         """A ping leaves now."""
         self._pinged = self._offset

@@ -1,7 +1,8 @@
 """Clients: every namespace socket there is, those included whose connection was lost and who may be back.
 
 Found by their private id (`pid`), which a client shows to be recovered, and by their user. Lost ones are kept `recovery_s`, and
-no more of them than `sessions_max` or than `recovery_total_max_bytes` of missed events; the longest lost go first.
+no more of them than `sessions_max`, the longest lost going first, or than `recovery_total_max_bytes` of missed events, the
+heaviest going first: who missed a few words does not pay for who had the server pile up as much as it could.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ellara.actors.backlog import Backlog, Total
 from ellara.actors.client import Carrier, Client
 from ellara.actors.outbox import Item
 from ellara.actors.timers import Timer, Timers
-from ellara.metrics import CLIENTS_LOST, RECOVERIES
+from ellara.metrics import CLIENTS_GIVEN_UP, CLIENTS_LOST, RECOVERIES
 from ellara.rates import Buckets
 from ellara.settings import Socket
 
@@ -25,6 +26,9 @@ OFFSET_MAX_DIGITS = 15
 
 WEIGH_INTERVAL_S = 1.0
 """So often it is looked whether the lost ones have become too heavy: their answers go on."""
+
+LIGHTENED_TO = 0.9
+"""Of the bound, once it is passed: so that it is not passed again by the next."""
 
 
 @attrs.frozen
@@ -125,22 +129,30 @@ class Clients:
 
     def give_up_lost(self) -> None:
         """At shutdown: nobody who is not here will be back in this process."""
-        while self._lost:
-            self._give_up_longest_lost()
+        for pid in list(self._lost):
+            self.leave(self._by_pid[pid])
         self._set_timer()
 
     def tick(self) -> None:
         now = trio.current_time()
-        while self._lost and (self._are_too_many or next(iter(self._lost.values())) <= now):
-            self._give_up_longest_lost()
+        while self._lost and next(iter(self._lost.values())) <= now:
+            self.leave(self._by_pid[next(iter(self._lost))])
+        while len(self._lost) > self._settings.sessions_max:
+            self._give_up(self._by_pid[next(iter(self._lost))], "too many")
+        if self._missed.bytes > self._settings.recovery_total_max_bytes:
+            self._lighten()
         self._set_timer()
 
-    @property
-    def _are_too_many(self) -> bool:
-        return len(self._lost) > self._settings.sessions_max or self._missed.bytes > self._settings.recovery_total_max_bytes
+    def _lighten(self) -> None:
+        enough = LIGHTENED_TO * self._settings.recovery_total_max_bytes
+        for client in sorted((self._by_pid[pid] for pid in self._lost), key=lambda client: -client.missed_bytes):
+            if self._missed.bytes <= enough:
+                break
+            self._give_up(client, "too heavy")
 
-    def _give_up_longest_lost(self) -> None:
-        self.leave(self._by_pid[next(iter(self._lost))])
+    def _give_up(self, client: Client, reason: str) -> None:
+        CLIENTS_GIVEN_UP.labels(reason=reason).inc()
+        self.leave(client)
 
     def _set_timer(self) -> None:
         CLIENTS_LOST.set(len(self._lost))

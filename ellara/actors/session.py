@@ -35,7 +35,7 @@ from ellara.supervision import contained
 
 log = get_logger(__name__)
 
-PACKETS_PER_TURN = 100
+PACKETS_PER_TURN = 10
 """Of one POST, between two turns of the loop: others are served while a body of many thousand packets is worked through."""
 
 
@@ -155,6 +155,11 @@ class Session:
             elif line is self._probe:
                 self._hear_probe(data)
 
+    def noise(self) -> None:
+        """Its WebSocket brought what says nothing to anybody: that counts as a message does."""
+        with self._turn():
+            self._count()
+
     def socket_went(self, line: Outbox) -> None:
         with self._turn():
             if line in (self.outbox, self._probe):
@@ -177,6 +182,7 @@ class Session:
             self._carry_out(self._transport.tick(now))
             if self._join_by <= now:
                 self._close("connect timeout")
+                self._let_go_of_all()  # who never joined is not waited for
 
     # What its clients call.
 
@@ -224,7 +230,14 @@ class Session:
     def _signal(self, signal: Signal) -> None:
         self._carry_out(self._transport.signal(signal, trio.current_time()))
 
+    def _count(self) -> None:
+        """Whoever never pauses is sent away, whatever it says."""
+        self._rate.take(trio.current_time())
+        if self._rate.in_debt:
+            self._close("too many events")
+
     def _hear_packet(self, data: str | bytes) -> None:
+        self._count()
         try:
             packet = engineio.decode_frame(data)
         except ProtocolError as error:
@@ -281,11 +294,10 @@ class Session:
         self.queue(engineio.PING)
 
     def _hear_message(self, data: str | bytes) -> None:
-        in_time = self._rate.take(trio.current_time())
         for event in self._namespaces.receive(data):
             match event:
                 case Received():
-                    self._dispatch(event, self._here[event.namespace], in_time)
+                    self._dispatch(event, self._here[event.namespace])
                 case Join():
                     self._let_in(event)
                 case NoSuchNamespace():
@@ -296,11 +308,9 @@ class Session:
                     self._hub.clients.leave(self._here.pop(event.namespace))
                 case _:
                     assert_never(event)
-        if self._rate.in_debt:
-            self._close("too many events")
 
-    def _dispatch(self, event: Received, client: Client, in_time: bool) -> None:
-        ack = _ack(client, event.ack_id)
+    def _dispatch(self, event: Received, client: Client) -> None:
+        ack, in_time = _ack(client, event.ack_id), not self._rate.is_overdrawn
         if in_time and self._hub.clients.may_ask(client):
             self._hub.application.on_event(client, event.name, event.args, ack)
         else:

@@ -22,6 +22,8 @@ PACKET_MAX_BYTES = 2_000_000
 """A text and its attachments together: a message as long as a payload may be, with an attachment as long."""
 
 _HEAD = re.compile(r"([0-6])(?:(?<=[56])([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]*)", re.ASCII)
+_NAMESPACE_MAX_CHARS = 1_000
+"""It is repeated to the client, also where there is no such namespace."""
 _ID_MAX_DIGITS = 40
 """JavaScript reads any length as a float; past this no client can mean it."""
 
@@ -131,6 +133,8 @@ def _decode(text: str) -> tuple[Packet, int]:
     kind, attachments, namespace, ack_id = head.groups()
     if kind in "56" and not 1 <= int(attachments or 0) <= ATTACHMENTS_MAX:
         raise ProtocolError(f"Expected 1 to {ATTACHMENTS_MAX} attachments, not {attachments}")
+    if len(namespace or "") > _NAMESPACE_MAX_CHARS:
+        raise ProtocolError(f"A namespace of {len(namespace)} characters, at most {_NAMESPACE_MAX_CHARS} are taken")
     if len(ack_id) > _ID_MAX_DIGITS:
         raise ProtocolError(f"An id of {len(ack_id)} digits, at most {_ID_MAX_DIGITS} are taken")
     payload = from_json(text[head.end() :]) if len(text) > head.end() else _ABSENT

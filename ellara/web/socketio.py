@@ -108,7 +108,8 @@ class SocketIO:
         if code is not None:
             return refuse(stream, 400, MESSAGES[code].encode(), [HTML, *request.cors()])
         try:
-            greeting, ws = accept(upgrade.headers, request.cors(), compress=self._settings.compression)
+            inflated_max_bytes = self._settings.payload_max_bytes if self._settings.compression else None
+            greeting, ws = accept(upgrade.headers, request.cors(), inflated_max_bytes=inflated_max_bytes)
         except ProtocolError as error:
             return refuse(stream, 400, error.message.encode(), [HTML, (b"sec-websocket-version", VERSION), *request.cors()])
         if not request.sid and (refusal := self._admit(upgrade.client)):

@@ -17,7 +17,7 @@ from math import inf
 import attrs
 import trio
 from wsproto.connection import Connection, ConnectionState
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from ellara.actors.outbox import Outbox, bytes_of
@@ -27,12 +27,16 @@ from ellara.mailbox import Bell
 from ellara.metrics import MESSAGES_REFUSED, SESSIONS_DROPPED
 from ellara.protocol import engineio
 from ellara.supervision import contained
+from ellara.web.websocket_handshake import release
 
 READ_BYTES = 16_384
-"""At once: bounds what one peer can make of a turn, compressed frames included (a thousandfold at most)."""
+"""At once."""
 
-MESSAGES_PER_TURN = 100
-"""Of one read, between two turns of the loop."""
+MESSAGES_PER_TURN = 10
+"""Of one read, between two turns of the loop; and one that is longer than a read alone: others wait as long as these take."""
+
+LATE_MAX_BYTES = 65_536
+"""Behind our close frame. What a peer sends on and on is not worth looking at for its own."""
 
 CLOSE_WAIT_S = 5.0
 """For the client's own close frame; closing TCP under its last frames could eat ours."""
@@ -62,12 +66,15 @@ class Flusher:
         async with trio.open_nursery() as self._nursery:
             while True:
                 await self._bell.heard()
-                filled, self._filled = self._filled, []
-                for number, line in enumerate(filled, start=1):
-                    with contained("socket", line.cut):
-                        line.flush()
-                    if number % LINES_PER_TURN == 0:
-                        await trio.lowlevel.checkpoint()
+                await self._flush()
+
+    async def _flush(self) -> None:
+        filled, self._filled = self._filled, []
+        for number, line in enumerate(filled, start=1):
+            with contained("socket", line.cut):
+                line.flush()
+            if number % LINES_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
 
     def spawn(self, write: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None
@@ -91,6 +98,7 @@ class Line:
         "_control",
         "_is_deaf",
         "_is_writing",
+        "_late_bytes",
         "_outbox",
         "_parts",
         "_parts_bytes",
@@ -119,20 +127,22 @@ class Line:
         self._parts: list[str | bytes] = []
         """Of a message that is still coming in."""
         self._parts_bytes = 0
+        self._late_bytes = 0
         outbox.when_abandoned(self.cut)
 
     async def converse(self, early: bytes) -> None:
         """Until either side ends it. `early`: what came in with the request."""
         try:
             self.flush()
-            data = early or await self._stream.receive_some(READ_BYTES)
-            while data and not self._is_cut:
+            for begin in range(0, len(early), READ_BYTES):
+                await self._receive(early[begin : begin + READ_BYTES])
+            while not self._is_cut and (data := await self._stream.receive_some(READ_BYTES)):
                 await self._receive(data)
-                data = await self._stream.receive_some(READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             self._outbox.when_abandoned(None)
+            release(self._ws)
             self.cut()
             self._session.socket_went(self._outbox)
 
@@ -194,23 +204,33 @@ class Line:
                 self.cut()
 
     async def _receive(self, data: bytes) -> None:
-        if self._is_deaf:
+        if self._is_past_hearing(len(data)):
             return
         self._ws.receive_data(data)
         for number, event in enumerate(self._ws.events(), start=1):
             self._hear(event)
-            if number % MESSAGES_PER_TURN == 0:
+            if number % MESSAGES_PER_TURN == 0 or _is_long(event):
                 await trio.lowlevel.checkpoint()
             if self._is_deaf or self._is_cut:
                 break
+
+    def _is_past_hearing(self, more_bytes: int) -> bool:
+        if self._ws.state is ConnectionState.LOCAL_CLOSING:
+            self._late_bytes += more_bytes
+            if self._late_bytes > LATE_MAX_BYTES:
+                self.cut()
+        return self._is_deaf or self._is_cut
 
     def _hear(self, event: Event) -> None:
         match event:
             case TextMessage() | BytesMessage() if self._ws.state is ConnectionState.OPEN:  # else we have closed: it is late
                 self._hear_message(event)
             case Ping() if self._ws.state is ConnectionState.OPEN:
+                self._session.noise()
                 self._control = self._ws.send(event.response())  # the last one counts, RFC 6455 section 5.5.3
                 self.flush()
+            case Pong():
+                self._session.noise()
             case CloseConnection():
                 self._hear_close(event)
 
@@ -223,6 +243,8 @@ class Line:
             return
         if data or not self._parts:  # an empty message is one, an empty fragment is nothing
             self._parts.append(data)
+        else:
+            self._session.noise()
         if event.message_finished:
             parts, self._parts, self._parts_bytes = self._parts, [], 0
             self._session.frame(self._outbox, parts[0] if len(parts) == 1 else _whole(parts))
@@ -265,6 +287,10 @@ class Line:
     @property
     def _is_cut(self) -> bool:
         return self._stream.socket.fileno() == -1
+
+
+def _is_long(event: Event) -> bool:
+    return isinstance(event, TextMessage | BytesMessage) and len(event.data) > READ_BYTES
 
 
 def _whole(parts: Sequence[str | bytes]) -> str | bytes:

@@ -215,22 +215,25 @@ class TestBounds:
             here.enter_lost()
             assert here.left == [second, third]
 
-    async def test_of_too_many_bytes_the_longest_lost_goes_first(self) -> None:
+    async def test_of_too_many_bytes_the_heaviest_goes_first(self) -> None:
         async with room() as here:
+            before = counted("clients_given_up_total", reason="too heavy")
             clients = [here.enter() for _ in range(3)]
-            for client in clients:
-                client.emit("x", "y" * 8_000)
+            for client, missed in zip(clients, (7_000, 9_000, 7_500), strict=True):
+                client.emit("x", "y" * missed)
                 here.clients.lose(client)
-            assert here.left == clients[:1]
-            assert here.back(clients[1]) is not None
+            assert here.left == [clients[1]]
+            assert here.back(clients[0]) is not None
+            assert counted("clients_given_up_total", reason="too heavy") == before + 1
 
     async def test_bytes_that_come_while_they_are_lost_count_too(self, autojump_clock: MockClock) -> None:
         async with room() as here:
             clients = [here.enter_lost() for _ in range(3)]
             for client in clients:
                 client.emit("x", "y" * 8_000)
+            assert here.left == []
             await trio.sleep(1.1)
-            assert here.left == clients[:1]
+            assert len(here.left) == 1
 
     async def test_who_is_connected_does_not_count(self) -> None:
         async with room() as here:

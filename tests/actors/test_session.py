@@ -164,6 +164,12 @@ class TestFaults:
 
 
 class TestDeadlines:
+    async def test_who_polls_no_more_and_joined_nothing_is_not_waited_for(self, autojump_clock: MockClock) -> None:
+        settings = Socket(recovery_s=0, connect_timeout_s=1.0)
+        async with connected(settings=settings, websocket=False, within_s=50.0) as (shell, _):
+            await trio.sleep(1.1)
+            assert shell.is_over()
+
     async def test_a_client_that_joins_nothing_is_dropped_after_the_connect_timeout(self, autojump_clock: MockClock) -> None:
         async with connected(within_s=50.0) as (shell, _):
             before, start = counted("sessions_dropped_total", reason="connect timeout"), trio.current_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,17 +15,24 @@ from trio.testing import wait_all_tasks_blocked
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, TextMessage
 from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import FrameProtocol
 
 from ellara.settings import Socket
 from ellara.web import websocket
 from ellara.web.engineio_request import Request
 from ellara.web.upgrade import Upgrade
+from ellara.web.websocket_handshake import accept
 from tests.counted import counted
 from tests.web.hostile import FRAMES, PATH, UPGRADES, fragment, frame, upgrade
 from tests.web.left import nothing_collected
 from tests.web.peer import SOON_S, Bare, Peer, serving
 
 CLOSE = 8
+
+
+async def says_for_ever(ws: Bare) -> None:
+    while True:
+        await ws.says(frame(b"6") * 1_000)
 
 
 class TestFaults:
@@ -218,11 +226,32 @@ class TestClose:
             assert await ws.hears() is None
             assert trio.current_time() - start < websocket.CLOSE_WAIT_S / 2
 
+    async def test_what_is_said_on_and_on_behind_it_is_not_looked_at(self, peer: Peer) -> None:
+        async with peer.bare() as ws:
+            start = trio.current_time()
+            await ws.says(frame(b"42["))
+            with pytest.raises(trio.BrokenResourceError):
+                await says_for_ever(ws)
+            assert trio.current_time() - start < websocket.CLOSE_WAIT_S / 2
+
     async def test_without_a_word_ends_the_session(self, peer: Peer) -> None:
         async with peer.bare() as ws:
             await peer.client(ws)
         with trio.fail_after(SOON_S):
             await peer.somebody_left.wait()
+
+
+class TestRate:
+    @pytest.mark.parametrize(
+        "said", [frame(b"", 9) * 30, frame(b"", 10) * 30, frame(b"6") * 30, fragment(b"4", 1) + fragment(b"") * 30]
+    )
+    async def test_what_says_nothing_counts_too(self, said: bytes) -> None:
+        async with serving(Socket(recovery_s=0, events_per_s=1)) as peer, peer.bare() as ws:
+            before = counted("sessions_dropped_total", reason="too many events")
+            await ws.says(said)
+            while await ws.hears() not in (None, (CLOSE, b"")):
+                pass
+            assert counted("sessions_dropped_total", reason="too many events") == before + 1
 
 
 class TestHandshake:
@@ -330,6 +359,26 @@ class TestCompression:
     async def test_is_not_forced_on_who_does_not_offer_it(self) -> None:
         async with serving(COMPRESSED) as peer, peer.bare() as ws:
             await peer.client(ws)
+
+    async def test_no_more_is_inflated_than_a_message_may_be(self) -> None:
+        headers = [(b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="), (b"sec-websocket-version", b"13")]
+        offer = (b"sec-websocket-extensions", b"permessage-deflate")
+        _, ws = accept([*headers, offer], [], inflated_max_bytes=1_000)
+        bomb = zlib.compressobj(wbits=-15)
+        deflated = bomb.compress(bytes(50_000_000)) + bomb.flush(zlib.Z_SYNC_FLUSH)
+        ws.receive_data(b"\xc1\xfe" + struct.pack("!H", len(deflated)) + bytes(4) + deflated)
+        (closed,) = ws.events()
+        assert isinstance(closed, CloseConnection)
+        assert closed.code == 1009
+
+    async def test_of_an_ended_one_nothing_waits_for_the_garbage_collector(self) -> None:
+        with nothing_collected() as left:
+            async with serving(COMPRESSED) as peer:
+                async with peer.bare() as ws:
+                    await peer.client(ws)
+                with trio.fail_after(SOON_S):
+                    await peer.somebody_left.wait()
+            assert left(FrameProtocol) == []
 
     async def test_what_grows_past_the_bound_is_closed_with_1009(self) -> None:
         async with serving(COMPRESSED) as peer, deflating(peer) as ws:
