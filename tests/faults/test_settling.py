@@ -66,7 +66,13 @@ class Crowd:
         self.open.set()
 
     def kill_postgresql(self) -> None:
-        os.kill(int((self.daemon.folder / "state/postgres/postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+        """The one that runs: after the kill before it may not be there yet."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up_at:
+            with suppress(FileNotFoundError, IndexError, ValueError, ProcessLookupError):
+                os.kill(int((self.daemon.folder / "state/postgres/postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+                return
+        raise TimeoutError("no PostgreSQL to kill")
 
     @property
     def chain(self) -> dict[str, Any]:
