@@ -1,15 +1,16 @@
-"""One Socket.IO connection, whichever transport carries it: its protocol state, its outbox, the clients it carries.
+"""One connection, whichever transport carries it: Engine.IO's state, its outboxes, its deadlines and its end.
 
 The shell (web/socketio.py, web/websocket.py) calls it with what came in and takes from its outboxes what is to go out; the rest
 of Ellara sees a `Client` for each namespace socket. Each call is one turn: it runs to its end without waiting, so turns never
 mix, and a session needs no task of its own: ten thousand of them are idle nearly all the time. Its deadlines are kept by
-`Timers`. A malformed packet, a crash or a full outbox ends this connection and no other. Absent: bytes, HTTP, sockets.
+`Timers`. A malformed packet, a crash or a full outbox ends this connection and no other. Absent: what its messages mean
+(joined.py), bytes, HTTP, sockets.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import assert_never
@@ -17,17 +18,17 @@ from typing import assert_never
 import attrs
 import trio
 
-from ellara.actors.application import Ack, Application
+from ellara.actors.application import Application
 from ellara.actors.client import Client
-from ellara.actors.clients import Clients, claim_of
-from ellara.actors.outbox import Item, Outbox, messages
+from ellara.actors.clients import Clients
+from ellara.actors.joined import Joined
+from ellara.actors.outbox import Item, Outbox
 from ellara.actors.timers import Timer, Timers
-from ellara.errors import Conflict, EllaraError, ProtocolError, TokenExpired
+from ellara.errors import Conflict, ProtocolError
 from ellara.log import get_logger
-from ellara.metrics import EVENTS_REFUSED, SESSIONS, SESSIONS_DROPPED
-from ellara.protocol import engineio, socketio
+from ellara.metrics import SESSIONS, SESSIONS_DROPPED
+from ellara.protocol import engineio
 from ellara.protocol.engineio import Packet
-from ellara.protocol.namespace import Acknowledged, Join, Left, Namespaces, NoSuchNamespace, Received
 from ellara.protocol.transport import Closed, Do, Event, Limits, Message, Signal, State, Transport
 from ellara.rates import Bucket
 from ellara.settings import Socket
@@ -64,10 +65,9 @@ class Session:
     """`outbox` is what its transport takes from. `stop` tells the client, `drop` does not; both let go of all, once."""
 
     __slots__ = (
-        "_here",
         "_hub",
         "_join_by",
-        "_namespaces",
+        "_joined",
         "_over",
         "_probe",
         "_rate",
@@ -88,10 +88,7 @@ class Session:
         self.timer = Timer()
         self._hub = hub
         self._transport = Transport(hub.limits, now, websocket=websocket)
-        # A packet: a text as long as a message may be, and attachments as long.
-        self._namespaces = Namespaces(hub.settings.namespaces, 2 * hub.settings.payload_max_bytes)
-        self._here: dict[str, Client] = {}
-        """By namespace."""
+        self._joined = Joined(hub.settings, hub.application, hub.clients, self)
         self._probe: Outbox | None = None
         self._join_by = now + hub.settings.connect_timeout_s
         self._rate = Bucket(hub.settings.events_per_s, now)
@@ -196,7 +193,7 @@ class Session:
 
     def let_go(self, client: Client) -> None:
         """It came back on another connection: this one was dead, and nobody had noticed yet."""
-        del self._here[client.namespace]
+        self._joined.let_go(client)
         self.stop("replaced")
 
     # One turn.
@@ -257,14 +254,16 @@ class Session:
         for event in events:
             match event:
                 case Message():
-                    self._hear_message(event.data)
+                    self._joined.hear(event.data, in_time=not self._rate.is_overdrawn)
+                    if self._joined.anybody_ever:
+                        self._join_by = inf
                 case Closed():
                     self._say_the_end(event)
                 case Do.PING:
-                    self._ping()
+                    self._joined.pinged()
+                    self.queue(engineio.PING)
                 case Do.CONFIRM:
-                    for client in self._here.values():
-                        client.ponged()
+                    self._joined.ponged()
                 case Do.RELEASE_POLL:
                     self.queue(engineio.NOOP)
                 case Do.ANSWER_PROBE | Do.END_PROBE | Do.SWITCH:
@@ -288,66 +287,6 @@ class Session:
             self.outbox.move_to(line)
             self.outbox = line
 
-    def _ping(self) -> None:
-        for client in self._here.values():
-            client.pinged()
-        self.queue(engineio.PING)
-
-    def _hear_message(self, data: str | bytes) -> None:
-        for event in self._namespaces.receive(data):
-            match event:
-                case Received():
-                    self._dispatch(event, self._here[event.namespace])
-                case Join():
-                    self._let_in(event)
-                case NoSuchNamespace():
-                    self._say(self._namespaces.refuse(event.namespace, "Invalid namespace"))
-                case Acknowledged():
-                    self._here[event.namespace].acknowledged(event.id, event.args)
-                case Left():
-                    self._hub.clients.leave(self._here.pop(event.namespace))
-                case _:
-                    assert_never(event)
-
-    def _dispatch(self, event: Received, client: Client) -> None:
-        ack, in_time = _ack(client, event.ack_id), not self._rate.is_overdrawn
-        if in_time and self._hub.clients.may_ask(client):
-            self._hub.application.on_event(client, event.name, event.args, ack)
-        else:
-            EVENTS_REFUSED.labels(limit="user" if in_time else "session").inc()
-            self._hub.application.on_excess(client, ack)
-
-    def _let_in(self, join: Join) -> None:
-        try:
-            client, missed = self._recover_or_enter(join)
-        except EllaraError as error:
-            self._say(self._namespaces.refuse(join.namespace, error.message))
-            return
-        self._join_by = inf
-        self._here[join.namespace] = client
-        self._say(self._namespaces.accept(join.namespace, client.id, client.pid))
-        # After the reply, unlike the reference: the JavaScript client keeps what comes before it, over one more cut too, and then
-        # hears it twice.
-        for item in missed:
-            self.queue(item)
-
-    def _recover_or_enter(self, join: Join) -> tuple[Client, Sequence[Item]]:
-        """Raises what `authenticate` does. A token that expired meanwhile does not keep out who was let in with it, as in the
-        reference: else a page on a bad line would lose the answer that it is hearing."""
-        claim, clients, expired = claim_of(join.auth), self._hub.clients, None
-        try:
-            user_id = self._hub.application.authenticate(join.auth)
-        except TokenExpired as error:
-            user_id, expired = error.user_id, error
-        recovered = None if claim is None else clients.recover(claim, join.namespace, user_id, self)
-        if recovered is None and expired is not None:
-            raise expired
-        return recovered or (clients.enter(join.namespace, user_id, self), [])
-
-    def _say(self, packet: socketio.Packet) -> None:
-        for item in messages(packet):
-            self.queue(item)
-
     def _close(self, reason: str) -> None:
         self._carry_out(self._transport.close(reason, trio.current_time()))
 
@@ -363,10 +302,7 @@ class Session:
         self._hang_up()
 
     def _hang_up(self) -> None:
-        here, self._here = self._here, {}
-        part = self._hub.clients.lose if self._recoverable else self._hub.clients.leave
-        for client in here.values():
-            part(client)
+        self._joined.end(recoverable=self._recoverable)
         for line in (self.outbox, self._probe):
             if line is not None:
                 line.close()
@@ -380,15 +316,3 @@ class Session:
             self._hub.timers.set(self, inf)
             SESSIONS.dec()
             self._hub.on_end(self)
-
-
-def _ack(client: Client, ack_id: int | None) -> Ack | None:
-    if ack_id is None:
-        return None
-    waiting = [ack_id]
-
-    def ack(*args: object) -> None:
-        if waiting:
-            client.acknowledge(waiting.pop(), args)
-
-    return ack
