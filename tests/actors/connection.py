@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import attrs
 
+from ellara.actors.backlog import Backlog, Total
 from ellara.actors.client import Client
 from ellara.actors.outbox import Item, Outbox
 from ellara.protocol.engineio import PING, Packet
@@ -45,3 +47,19 @@ def arguments(packet: Packet) -> list[object]:
     found = json.loads(packet.data[packet.data.index("[") :])
     assert isinstance(found, list)
     return found
+
+
+def open_client(log_max_bytes: int = 1_000_000, total: Total | None = None) -> tuple[Client, Connection]:
+    """`total`: where its log counts from the start."""
+    connection, backlog = Connection(), Backlog(log_max_bytes)
+    backlog.count_in(total)
+    return Client("/", "ani", connection, backlog), connection
+
+
+def names(missed: Iterable[Item] | None) -> list[object]:
+    """The names of what is sent again."""
+    connection = Connection()
+    assert missed is not None
+    for item in missed:
+        connection.queue(item)
+    return [event[0] for event in connection.hears()]

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ellara.actors.backlog import Backlog, Total
-from ellara.actors.client import ASKED_MAX, Client
-from ellara.actors.outbox import PACKET_OVERHEAD_BYTES, Delta, Item
+from ellara.actors.backlog import Total
+from ellara.actors.client import Client
+from ellara.actors.outbox import PACKET_OVERHEAD_BYTES, Delta
 from ellara.errors import ProtocolError
 from ellara.protocol.engineio import PING
-from tests.actors.connection import Chunk, Connection, arguments
+from tests.actors.connection import Chunk, Connection, arguments, names, open_client
 from tests.actors.exchange import Exchange
 
 ONE, OTHER = Chunk("one"), Chunk("other")
 
 
-def open_client(log_max_bytes: int = 1_000_000, total: Total | None = None) -> tuple[Client, Connection]:
-    """`total`: where its log counts from the start."""
-    connection, backlog = Connection(), Backlog(log_max_bytes)
-    backlog.count_in(total)
-    return Client("/", "ani", connection, backlog), connection
-
-
 def offset_of(event: list[object]) -> int:
     assert isinstance(event[-1], str)
     return int(event[-1])
-
-
-def names(missed: Iterable[Item] | None) -> list[object]:
-    """The names of what is sent again."""
-    connection = Connection()
-    assert missed is not None
-    for item in missed:
-        connection.queue(item)
-    return [event[0] for event in connection.hears()]
 
 
 class TestOffsets:
@@ -179,52 +161,6 @@ class TestMissed:
 
     def test_a_client_without_a_log_cannot_be_recovered(self) -> None:
         assert Client("/", None, Connection()).missed(None) is None
-
-
-class TestAsking:
-    def test_what_the_client_answers_is_told_once(self) -> None:
-        client, connection = open_client()
-        answers = list[object]()
-        client.ask(lambda *args: answers.append(args), "sure?", 1)
-        client.ask(lambda *args: answers.append("another's"), "sure?", 2)
-        assert [packet.data for packet in connection.outbox.take()] == ['20["sure?",1]', '21["sure?",2]']
-        for _ in range(2):
-            client.acknowledged(0, ["yes", 7])
-        client.acknowledged(9, ["to nobody"])
-        assert answers == [("yes", 7)]
-
-    @pytest.mark.parametrize("end", ["lost", "taken over", "left"])
-    def test_an_answer_on_another_connection_is_not_one(self, end: str) -> None:
-        client, _ = open_client()
-        answers = list[object]()
-        client.ask(answers.append, "sure?")
-        match end:
-            case "lost":
-                client.lost(Total())
-                client.ask(answers.append, "never sent")
-            case "taken over":
-                client.carried_by(Connection())
-            case "left":
-                client.leave()
-        for ask_id in range(2):
-            client.acknowledged(ask_id, ["yes"])
-        assert answers == []
-
-    def test_it_is_no_part_of_what_was_missed(self) -> None:
-        client, connection = open_client()
-        client.emit("a")
-        client.ask(print, "sure?")
-        assert [packet.data[:2] for packet in connection.outbox.take()] == ["2[", "20"]
-        assert names(client.missed(None)) == ["a"]
-
-    def test_only_so_many_are_waited_for(self) -> None:
-        client, _ = open_client()
-        answers = list[object]()
-        for _ in range(ASKED_MAX + 1):
-            client.ask(answers.append, "sure?")
-        client.acknowledged(0, ["too late"])
-        client.acknowledged(1, ["in time"])
-        assert answers == ["in time"]
 
 
 class TestPongs:
