@@ -22,6 +22,7 @@ from eth_keys.datatypes import PrivateKey
 from eth_typing import Address
 from eth_utils.address import to_checksum_address
 
+from ellara.sandbox.evm.jsonrpc import RpcError
 from ellara.sandbox.evm.node import Node
 
 ARTEFACT = Path(__file__).parent / "contracts" / "contracts.json"
@@ -156,11 +157,12 @@ class OrderBook:
         return self._node.engine.account(PAYER.public_key.to_canonical_address()).nonce
 
     def _mine(self, drafts: list[_Draft]) -> None:
+        """Raises `RpcError`: whoever steers the chain left the payer too little, or made gas too dear for it."""
         mined = self._node.mine_these([draft.signed(self._node.chain_id) for draft in drafts])
         receipts = self._node.engine.receipts(mined.block)
-        assert not mined.refused
-        assert all(receipt.state_root == b"\x01" for receipt in receipts)
         self._note(receipts)
+        if mined.refused or any(receipt.state_root != b"\x01" for receipt in receipts):
+            raise RpcError("the sandbox's payer cannot pay: see dev_setBalance and dev_setBaseFee")
 
     def _note(self, receipts: Sequence[ReceiptAPI]) -> None:
         for log in (log for receipt in receipts for log in receipt.logs if log.address == PAYMENT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from ellara.sandbox.evm.orders import ORACLE, OWNER, PAYER, PAYMENT
 from tests.devchain import CHAIN_ID
 
 ACCOUNTS = st.sampled_from(["0x" + each.hex() for each in (PAYMENT, ORACLE, PAYER.public_key.to_canonical_address())])
+ADDRESS = "0x" + PAYER.public_key.to_canonical_address().hex()
 QUANTITIES = st.integers(0, 2**256 - 1).map(hex) | st.sampled_from(["0x0", "0x1", "0x5208", "0x", "0x00"])
 BLOCKS = st.sampled_from(["latest", "earliest", "pending", "safe", "finalized", "0x1", "0x2", "0xff"])
 DATA = st.binary(max_size=40).map(lambda content: "0x" + content.hex())
@@ -70,3 +72,19 @@ def test_a_call_from_a_contract_works(machine: Machine) -> None:
     message: dict[str, Json] = {"from": "0x" + ORACLE.hex(), "to": "0x" + ORACLE.hex(), "data": owner}
     result = machine.answer(Call(1, "eth_call", [message]))
     assert result == "0x" + OWNER.public_key.to_canonical_address().rjust(32, b"\0").hex()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend"),
+    [(["dev_setBalance", ADDRESS, "0x0"], ["dev_setBalance", ADDRESS, hex(10**24)]), (["dev_setBaseFee", hex(10**30)], [])],
+    ids=["no money", "dear gas"],
+)
+def test_a_payer_that_cannot_pay_is_an_error(tmp_path: Path, spoil: list[Json], mend: list[Json]) -> None:
+    machine = Machine(tmp_path, CHAIN_ID, 2, time.time)
+    machine.answer(Call(1, str(spoil[0]), spoil[1:]))
+    with pytest.raises(RpcError, match="cannot pay"):
+        machine.answer(Call(1, "dev_payOrder", [{"native": True}]))
+    if mend:
+        machine.answer(Call(1, str(mend[0]), mend[1:]))
+        assert machine.answer(Call(1, "dev_payOrder", []))
+    machine.close()
