@@ -152,8 +152,8 @@ def test_the_assistant_looks_up_the_users_own_transactions(page: Page, daemon: R
         other.http.post("/tx", json={"amount": 777_777, "type": "USDT"})
     page.http.post("/tx", json={"amount": 123_456, "type": "USDT"})
     answer = text(page.ask("Tolong cek transaksi terakhir saya"))
-    assert "123" in answer
-    assert "777" not in answer
+    assert "jumlah: 123456" in answer
+    assert "777777" not in answer
 
 
 @LIBRARIES
